@@ -62,13 +62,13 @@
 //     bytes: the oldest go until Messages and Bytes hold, at least one stays, and
 //     trimmedTo is the order of the last that went. Ids are remembered beyond
 //     that, at least the Window.IDs (and Messages+Slack) newest.
-//  9. If a message or an order was added, or a Replace applied: the life is
-//     ExpiresAt, or TTL from now, but not beyond MaxLife from the creation, and
-//     never shorter than it was. A floor is remembered at least for Keep.
+//  9. If a message was inserted, or a Replace was applied: the life is ExpiresAt,
+//     or TTL from now, but not beyond MaxLife from the creation, and never
+//     shorter than it was. A floor is remembered at least for Keep.
 //
 // Placed tells for each message the order at which its id stands, whether the
 // id was there before (Duplicate), and whether it was dropped. The status is
-// Unchanged when nothing but remembered orders was added.
+// Unchanged when no message was inserted or moved and no floor raised.
 //
 // Messages returns what stands in the list and has at least the organisation's
 // generation, in order.

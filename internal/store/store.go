@@ -210,8 +210,9 @@ type Entry struct {
 
 // Store keeps values, conversations and generations. All methods are safe for
 // concurrent use and honour the deadline of their context. Byte slices that are
-// passed in are not kept or changed after the call; those that come out belong
-// to the caller, who must not change Stored fields.
+// passed in are never changed, and the caller must not change them either: an
+// operation whose outcome is unknown may still be on its way. Nor may callers
+// change the Stored fields that come out.
 type Store interface {
 	// Get reads one value together with its organisation's generation.
 	Get(ctx context.Context, k keys.Key) (Read, error)

@@ -1,0 +1,155 @@
+package jackcache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/jackcache/jackcache/internal/clock"
+	"github.com/jackcache/jackcache/internal/engine"
+	"github.com/jackcache/jackcache/internal/filestore"
+	"github.com/jackcache/jackcache/internal/keys"
+	"github.com/jackcache/jackcache/internal/redisstore"
+	"github.com/jackcache/jackcache/internal/store"
+)
+
+// Cache is an open cache. Make it with Open, end it with Close. Safe for
+// concurrent use.
+type Cache struct {
+	opts          Options
+	space         keys.Space
+	engine        *engine.Engine
+	lock          *dirLock
+	kinds         map[string]*kind
+	counts        map[*kind]*kindCounts
+	conversations kindCounts
+	started       time.Time
+}
+
+// Open opens a cache. It reports every wrong option at once. Redis need not be
+// there: calls answer ErrUnavailable until it is. The embedded store must open.
+// Ctx bounds the opening only.
+func Open(ctx context.Context, o Options) (*Cache, error) {
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	env := keys.Dev
+	if o.Production {
+		env = keys.Prod
+	}
+	space, err := keys.NewSpace(env)
+	if err != nil {
+		return nil, mapError(ctx, "open", err)
+	}
+	c := &Cache{
+		opts: o, space: space, started: time.Now(),
+		kinds: make(map[string]*kind), counts: make(map[*kind]*kindCounts),
+	}
+	for _, k := range o.Kinds {
+		c.kinds[k.Info().Name] = k.kind()
+		c.counts[k.kind()] = &kindCounts{}
+	}
+	if err := c.openStore(ctx); err != nil {
+		return nil, errors.Join(mapError(ctx, "open", err), c.lock.release())
+	}
+	return c, nil
+}
+
+func (c *Cache) openStore(ctx context.Context) error {
+	o := c.opts
+	if err := os.MkdirAll(o.DataDir, 0o700); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	var err error
+	if c.lock, err = lockDir(o.DataDir); err != nil {
+		return err
+	}
+	ceiling, err := clock.OpenCeiling(filepath.Join(o.DataDir, "clock"))
+	if err != nil {
+		return err
+	}
+	clk := clock.New(o.Now, randomNode(), ceiling)
+	var (
+		shared  store.Store
+		timeout = o.Embedded.Budget
+	)
+	if o.Redis == nil {
+		shared, err = filestore.Open(filepath.Join(o.DataDir, "embedded.db"), filestore.Options{
+			Space: c.space, Now: o.Now, MaxBytes: o.Embedded.MaxBytes, Logger: o.Logger,
+		})
+	} else {
+		timeout = time.Duration(float64(o.Budget) * storeShare)
+		shared, err = redisstore.Open(ctx, redisstore.Options{
+			Space: c.space, Addr: o.Redis.Addr, Username: o.Redis.Username, Password: o.Redis.Password,
+			DB: o.Redis.DB, InFlight: o.Redis.InFlight, Timeout: timeout, Clock: clk, Logger: o.Logger,
+		})
+	}
+	if err != nil {
+		return err
+	}
+	c.engine, err = engine.New(engine.Config{
+		Store: shared, Clock: clk, Timeout: timeout, LoadTimeout: o.LoadTimeout,
+		LocalBytes: uint64(o.LocalBytes), Logger: o.Logger,
+	})
+	if err != nil {
+		return errors.Join(err, shared.Close(ctx))
+	}
+	return nil
+}
+
+// Close waits until ctx ends for what is under way, then lets go of the store
+// and the data directory. Calls that come later get ErrClosed.
+func (c *Cache) Close(ctx context.Context) error {
+	err := c.engine.Close(ctx)
+	return mapError(ctx, "close", errors.Join(err, c.lock.release()))
+}
+
+// Org returns an organisation's part of the cache. An id that is not allowed (1
+// to 128 bytes of UTF-8 without control characters are) makes every call on the
+// result return ErrInvalid.
+func (c *Cache) Org(id string) Org {
+	o, err := keys.ParseOrg(id)
+	return Org{cache: c, org: o, err: err}
+}
+
+// Directory returns the directory of phones without an organisation, for kinds
+// that are declared with Directory. Calls return ErrDisabled unless
+// Options.Directory is set.
+func (c *Cache) Directory() Org {
+	o := Org{cache: c, directory: true}
+	if !c.opts.Directory {
+		o.err = fmt.Errorf("%w: the directory without an organisation; set JACKCACHE_DIRECTORY=on or Options.Directory", ErrDisabled)
+	}
+	return o
+}
+
+// Kinds returns the declarations of the kinds, by name.
+func (c *Cache) Kinds() map[string]KindOptions {
+	out := make(map[string]KindOptions, len(c.kinds))
+	for name, k := range c.kinds {
+		out[name] = k.opts
+	}
+	return out
+}
+
+// KeyPrefix returns what every key of this cache starts with in the shared
+// store.
+func (c *Cache) KeyPrefix() string { return c.space.Prefix() }
+
+// NormalizePhone returns the E.164 form of a phone as this cache reads it.
+func (c *Cache) NormalizePhone(phone string) (string, error) {
+	p, err := c.phone(phone)
+	return p.String(), err
+}
+
+func (c *Cache) phone(s string) (keys.Phone, error) {
+	p, err := keys.ParsePhone(s, c.opts.PhoneRegion)
+	if err != nil {
+		return p, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return p, nil
+}

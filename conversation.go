@@ -1,0 +1,268 @@
+package jackcache
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/jackcache/jackcache/internal/engine"
+	"github.com/jackcache/jackcache/internal/keys"
+	"github.com/jackcache/jackcache/internal/store"
+)
+
+// Conversation is the messages that an organisation exchanges with one phone.
+// It is a small value: make it where it is needed.
+type Conversation struct {
+	org   Org
+	phone keys.Phone
+	err   error
+}
+
+// Conversation returns the conversation with a phone, in any spelling. A phone
+// that is not possible makes every call return ErrInvalid.
+func (o Org) Conversation(phone string) Conversation {
+	c := Conversation{org: o}
+	if c.err = o.check(); c.err != nil {
+		return c
+	}
+	if o.directory {
+		c.err = invalid("a conversation belongs to an organisation")
+		return c
+	}
+	c.phone, c.err = o.cache.phone(phone)
+	return c
+}
+
+// Phone returns the phone in E.164 form; empty where it is not possible.
+func (c Conversation) Phone() string { return c.phone.String() }
+
+func (o Org) conversationKey(p keys.Phone) keys.Key {
+	return o.cache.space.Key(keys.Conversations, o.org, p.DigitsID())
+}
+
+func (c *Cache) limits() engine.Limits {
+	o := c.opts.Conversation
+	return engine.Limits{
+		TTL: o.TTL, MaxLife: o.MaxLife, CompressAbove: o.CompressAbove,
+		Window: store.Window{
+			Messages: o.Window, Slack: windowSlack, Bytes: o.WindowBytes, IDs: rememberedIDs,
+		},
+	}
+}
+
+// Appended is the answer to an append.
+type Appended struct {
+	// Appended and Duplicates count the messages that were new and those that
+	// were stored before.
+	Appended, Duplicates int
+	// Messages has an entry for each message, in the order given.
+	Messages []Stored
+	// Pending is set when the write is kept here and not yet in the shared store.
+	Pending bool
+}
+
+// Stored tells what became of one message.
+type Stored struct {
+	ID        string
+	Version   Version
+	Duplicate bool
+}
+
+// Append adds messages at the end, all or none. A message whose id is stored
+// already is not stored again, and is answered with what is stored. When Append
+// returns, every later read of the store sees the messages.
+//
+// Errors: ErrInvalid, ErrTooLarge, ErrConflict (as ConflictError),
+// ErrUnavailable (nothing was stored), ErrUnknown, ErrFull, ErrRejected. After
+// ErrUnknown it is safe to append the same messages, with ids, again.
+func (c Conversation) Append(ctx context.Context, msgs ...Message) (Appended, error) {
+	if len(msgs) == 0 && c.err == nil {
+		return Appended{}, invalid("no messages to append")
+	}
+	return c.write(ctx, "append", msgs, c.org.cache.engine.Append)
+}
+
+// Replace puts msgs in the place of everything that was written to the
+// conversation before.
+func (c Conversation) Replace(ctx context.Context, msgs ...Message) (Appended, error) {
+	return c.write(ctx, "replace", msgs, c.org.cache.engine.Replace)
+}
+
+// Clear removes everything that was written to the conversation before. Older
+// messages that arrive later, from another server's replay, stay away.
+func (c Conversation) Clear(ctx context.Context) error {
+	if c.err != nil {
+		return c.err
+	}
+	_, err := c.org.cache.engine.Replace(ctx, c.key(), nil, c.org.cache.limits())
+	return mapError(ctx, "clear", err)
+}
+
+func (c Conversation) key() keys.Key { return c.org.conversationKey(c.phone) }
+
+type writeFunc func(context.Context, keys.Key, []engine.Message, engine.Limits) (store.Result, error)
+
+func (c Conversation) write(ctx context.Context, what string, msgs []Message, write writeFunc) (Appended, error) {
+	if c.err != nil {
+		return Appended{}, c.err
+	}
+	batch, err := c.org.cache.prepare(msgs)
+	if err != nil {
+		return Appended{}, err
+	}
+	res, err := write(ctx, c.key(), batch, c.org.cache.limits())
+	if errors.Is(err, engine.ErrConflict) {
+		return Appended{}, fmt.Errorf("%s: %w", what, &ConflictError{ID: res.ConflictID})
+	}
+	if err != nil {
+		return Appended{}, mapError(ctx, what, err)
+	}
+	return toAppended(batch, res), nil
+}
+
+func toAppended(batch []engine.Message, res store.Result) Appended {
+	a := Appended{Messages: make([]Stored, len(batch))}
+	for i, p := range res.Placed {
+		a.Messages[i] = Stored{ID: batch[i].ID, Version: toVersion(p.Order.Version), Duplicate: p.Duplicate}
+		if p.Duplicate {
+			a.Duplicates++
+		} else {
+			a.Appended++
+		}
+	}
+	return a
+}
+
+// prepare checks a batch and completes its messages. An id that comes twice
+// with one content is refused, too: the answer has one entry for each message.
+func (c *Cache) prepare(msgs []Message) ([]engine.Message, error) {
+	o := c.opts.Conversation
+	if len(msgs) > o.Batch {
+		return nil, fmt.Errorf("%w: %d messages in one call; allowed are %d", ErrTooLarge, len(msgs), o.Batch)
+	}
+	batch := make([]engine.Message, len(msgs))
+	ids := make(map[string]bool, len(msgs))
+	for i, m := range msgs {
+		m, err := m.complete()
+		if err != nil {
+			return nil, fmt.Errorf("message %d: %w", i, err)
+		}
+		if len(m.JSON) > o.MessageBytes {
+			return nil, fmt.Errorf("%w: message %d has %d bytes; allowed are %d", ErrTooLarge, i, len(m.JSON), o.MessageBytes)
+		}
+		if ids[m.ID] {
+			return nil, invalid("message %d: id %q comes twice in one call", i, m.ID)
+		}
+		ids[m.ID] = true
+		batch[i] = engine.Message{ID: m.ID, Digest: m.digest(), Payload: append([]byte(nil), m.JSON...)}
+	}
+	return batch, nil
+}
+
+// ReadOptions restricts a read to the newest messages that fit. Zero fields
+// mean no restriction but the conversation's window.
+type ReadOptions struct {
+	// Last is the most messages.
+	Last int
+	// MaxBytes is the most bytes of JSON, all messages together.
+	MaxBytes int
+	// MaxTokens is the most tokens, as EstimateTokens counts them.
+	MaxTokens int
+}
+
+// Transcript is messages of a conversation, oldest first.
+type Transcript struct {
+	Messages []Message
+	// Complete is false when earlier messages of the window may be missing.
+	Complete bool
+	Source   Source
+}
+
+// RawTranscript is a Transcript as JSON.
+type RawTranscript struct {
+	Messages []json.RawMessage // the caller's
+	Version  Version           // of the newest message
+	Complete bool
+	Source   Source
+}
+
+// Messages returns the newest messages that fit, oldest first. A conversation
+// that does not exist has none.
+func (c Conversation) Messages(ctx context.Context, o ReadOptions) (Transcript, error) {
+	raw, err := c.Raw(ctx, o)
+	if err != nil {
+		return Transcript{}, err
+	}
+	t := Transcript{Messages: make([]Message, len(raw.Messages)), Complete: raw.Complete, Source: raw.Source}
+	for i, j := range raw.Messages {
+		if t.Messages[i], err = parseMessage(gjson.ParseBytes(j)); err != nil {
+			return Transcript{}, fmt.Errorf("%w: message: %w", ErrCorrupt, err)
+		}
+	}
+	return t, nil
+}
+
+// Raw is Messages without decoding: the bytes are those that were stored.
+func (c Conversation) Raw(ctx context.Context, o ReadOptions) (RawTranscript, error) {
+	if c.err != nil {
+		return RawTranscript{}, c.err
+	}
+	if o.Last < 0 || o.MaxBytes < 0 || o.MaxTokens < 0 {
+		return RawTranscript{}, invalid("ReadOptions must not be negative: %+v", o)
+	}
+	cache := c.org.cache
+	want := cache.opts.Conversation.Window
+	if o.Last > 0 {
+		want = min(want, o.Last)
+	}
+	log, err := cache.engine.Messages(ctx, c.key(), want)
+	if err != nil {
+		return RawTranscript{}, mapError(ctx, "messages", err)
+	}
+	cache.conversations.count(len(log.Messages) > 0)
+	return fit(log, o, cache.opts.Conversation.WindowBytes)
+}
+
+// fit takes messages from the newest back while they fit.
+func fit(log store.Log, o ReadOptions, windowBytes int) (RawTranscript, error) {
+	t := RawTranscript{Complete: true, Source: SourceShared}
+	n := len(log.Messages)
+	if n == 0 {
+		return t, nil
+	}
+	t.Version = toVersion(log.Messages[n-1].Order.Version)
+	out := make([]json.RawMessage, n)
+	first, bytes, tokens, stored := n, 0, 0, 0
+	for i := n - 1; i >= 0; i-- {
+		m := log.Messages[i]
+		payload, err := m.Payload()
+		if err != nil {
+			return RawTranscript{}, fmt.Errorf("%w: message %q: %w", ErrCorrupt, m.ID, err)
+		}
+		stored += len(m.Stored)
+		bytes += len(payload)
+		if o.MaxTokens > 0 {
+			tokens += EstimateTokens(payload)
+		}
+		over := o.MaxBytes > 0 && bytes > o.MaxBytes || o.MaxTokens > 0 && tokens > o.MaxTokens
+		if over || stored > windowBytes && first < n {
+			break
+		}
+		first = i
+		out[i] = payload
+	}
+	t.Messages = out[first:]
+	return t, nil
+}
+
+// EstimateTokens estimates what a message, as JSON, costs a language model: a
+// token for every four characters of content, rounded up, and four for the
+// frame. Tokenizers differ; leave a margin.
+func EstimateTokens(message []byte) int {
+	content := gjson.GetBytes(message, "content")
+	return (utf8.RuneCountInString(contentText(content))+3)/4 + 4
+}

@@ -1,0 +1,93 @@
+package jackcache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackcache/jackcache/internal/engine"
+	"github.com/jackcache/jackcache/internal/keys"
+	"github.com/jackcache/jackcache/internal/store"
+)
+
+// The errors of this package. What a call returns wraps one of them, or is the
+// error of the caller's context, or that of the caller's loader; test with
+// errors.Is.
+var (
+	// ErrNotFound: nothing is stored.
+	ErrNotFound = errors.New("jackcache: not found")
+	// ErrInvalid: the input is not allowed; the message says what is.
+	ErrInvalid = errors.New("jackcache: invalid input")
+	// ErrTooLarge: the input is over a limit in bytes or counts.
+	ErrTooLarge = errors.New("jackcache: too large")
+	// ErrConflict: the message id is taken by a message with another role or
+	// content. Nothing was stored. See ConflictError.
+	ErrConflict = errors.New("jackcache: conflict")
+	// ErrPrecondition: what is stored is not what the condition asked for.
+	ErrPrecondition = errors.New("jackcache: precondition failed")
+	// ErrUnavailable: the store is away. Nothing was stored; try again.
+	ErrUnavailable = errors.New("jackcache: store unavailable")
+	// ErrUnknown: the write may or may not have happened, or happen later. To
+	// repeat it is safe: an append with the same message ids is there once.
+	ErrUnknown = errors.New("jackcache: outcome unknown")
+	// ErrFull: the store refused the write because it has no room.
+	ErrFull = errors.New("jackcache: store is full")
+	// ErrRejected: the store refused the operation and would again, for example
+	// for lack of a permission.
+	ErrRejected = errors.New("jackcache: rejected by the store")
+	// ErrCorrupt: what is stored cannot be read by this version.
+	ErrCorrupt = errors.New("jackcache: stored data cannot be read")
+	// ErrDisabled: the feature is off; the message names its setting.
+	ErrDisabled = errors.New("jackcache: disabled")
+	// ErrClosed: the cache was closed.
+	ErrClosed = errors.New("jackcache: closed")
+)
+
+// ConflictError tells which message of an append was in conflict.
+type ConflictError struct{ ID string }
+
+// Error names the message.
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("%v: message id %q is stored with another role or content", ErrConflict, e.ID)
+}
+
+// Unwrap makes errors.Is(err, ErrConflict) true.
+func (e *ConflictError) Unwrap() error { return ErrConflict }
+
+// mapped are the inner errors and what they are called here, the most specific
+// first.
+var mapped = []struct{ inner, outer error }{
+	{engine.ErrClosed, ErrClosed},
+	{engine.ErrConflict, ErrConflict},
+	{engine.ErrCondition, ErrPrecondition},
+	{store.ErrFull, ErrFull},
+	{store.ErrUnknown, ErrUnknown},
+	{store.ErrRejected, ErrRejected},
+	{store.ErrCorrupt, ErrCorrupt},
+	{store.ErrUnavailable, ErrUnavailable},
+	{keys.ErrInvalid, ErrInvalid},
+}
+
+// mapError turns an inner error into one of this package's and keeps its text.
+// A deadline that this package set is the store's failure, not the caller's.
+func mapError(ctx context.Context, op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if cause := ctx.Err(); cause != nil && errors.Is(err, cause) {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	for _, m := range mapped {
+		if errors.Is(err, m.inner) {
+			return fmt.Errorf("%s: %w: %w", op, m.outer, err)
+		}
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%s: %w: %w", op, ErrUnavailable, err)
+	}
+	return fmt.Errorf("%s: %w", op, err)
+}
+
+func invalid(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrInvalid, fmt.Sprintf(format, args...))
+}

@@ -1,0 +1,94 @@
+package engine
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackcache/jackcache/internal/keys"
+	"github.com/jackcache/jackcache/internal/record"
+	"github.com/jackcache/jackcache/internal/store"
+)
+
+// Limits is how conversations are kept.
+type Limits struct {
+	TTL           time.Duration // from the last write
+	MaxLife       time.Duration // from the first; zero: no bound
+	Keep          time.Duration // of a floor
+	Window        store.Window
+	CompressAbove int // bytes of a message
+}
+
+// Message is one message as a caller brings it.
+type Message struct {
+	ID      string
+	Digest  [8]byte
+	Payload []byte
+	At      record.Order // imports only
+}
+
+func (l Limits) op(a store.Action, k keys.Key, msgs []Message) store.Op {
+	op := store.Op{
+		Action: a, Key: k, TTL: l.TTL, MaxLife: l.MaxLife, Window: l.Window,
+		Messages: make([]store.Message, len(msgs)),
+	}
+	for i, m := range msgs {
+		stored, flags := record.Compress(m.Payload, l.CompressAbove)
+		op.Messages[i] = store.Message{
+			ID: m.ID, Digest: m.Digest, Index: uint16(i), At: m.At, Flags: flags, Payload: stored,
+		}
+	}
+	return op
+}
+
+// Append adds messages at the end of a conversation, all or none.
+func (e *Engine) Append(ctx context.Context, k keys.Key, msgs []Message, l Limits) (res store.Result, err error) {
+	if err := e.check(); err != nil {
+		return res, err
+	}
+	ctx, end := e.begin(ctx, OpAppend)
+	defer end(&err)
+	return e.apply(ctx, l.op(store.Append, k, msgs))
+}
+
+// Replace puts messages in the place of all that the conversation has; none
+// clears it.
+func (e *Engine) Replace(ctx context.Context, k keys.Key, msgs []Message, l Limits) (res store.Result, err error) {
+	if err := e.check(); err != nil {
+		return res, err
+	}
+	ctx, end := e.begin(ctx, OpReplace)
+	defer end(&err)
+	op := l.op(store.Replace, k, msgs)
+	op.Keep = l.Keep
+	return e.apply(ctx, op)
+}
+
+// Import merges messages that carry orders of their own.
+func (e *Engine) Import(ctx context.Context, k keys.Key, msgs []Message, l Limits) (store.Result, error) {
+	op := l.op(store.Append, k, msgs)
+	for _, m := range op.Messages {
+		if m.At.Version.Compare(op.Version) > 0 {
+			op.Version = m.At.Version
+		}
+	}
+	return e.Merge(ctx, op)
+}
+
+// Messages reads the newest messages of a conversation; zero means all of its
+// window.
+func (e *Engine) Messages(ctx context.Context, k keys.Key, last int) (log store.Log, err error) {
+	if err := e.check(); err != nil {
+		return log, err
+	}
+	ctx, end := e.begin(ctx, OpMessages)
+	defer end(&err)
+	log, err = e.cfg.Store.Messages(ctx, k, last)
+	if err != nil {
+		return log, err
+	}
+	e.learn(k.Org(), log.Generation)
+	if n := len(log.Messages); n > 0 {
+		e.cfg.Clock.Observe(log.Messages[n-1].Order.Version)
+	}
+	return log, nil
+}

@@ -1,0 +1,274 @@
+// Package engine orders the rooms below it: it is the read path and the write
+// path. It stamps operations, sends those that lost once more, shares loads,
+// and keeps every call within its budget.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+
+	"github.com/jackcache/jackcache/internal/clock"
+	"github.com/jackcache/jackcache/internal/flight"
+	"github.com/jackcache/jackcache/internal/keys"
+	"github.com/jackcache/jackcache/internal/near"
+	"github.com/jackcache/jackcache/internal/store"
+)
+
+// Errors that this room decides. All others are those of package store.
+var (
+	ErrClosed   = errors.New("closed")
+	ErrConflict = errors.New("the id is taken by another content")
+	// ErrCondition: what is stored is not what the condition asked for.
+	ErrCondition = errors.New("condition does not hold")
+)
+
+const (
+	// maxAttempts bounds how often an operation is stamped again. The second
+	// wins unless others write the same key at the same time.
+	maxAttempts = 6
+	// persistEvery is how often the clock's ceiling is written; it must be well
+	// below clock.CeilingReserve.
+	persistEvery = 4 * time.Second
+	// maxGenerations bounds how many organisations' generations are remembered.
+	// A forgotten one costs the next write of that organisation a second trip.
+	maxGenerations = 100_000
+	// followAbove is the difference from the store's time that is corrected at
+	// once; smaller ones are what the logical part of the clock is for.
+	followAbove = time.Second
+)
+
+// Config is what an engine is made of. Every field is required.
+type Config struct {
+	Store       store.Store
+	Clock       *clock.Clock
+	Timeout     time.Duration // of an operation on one key
+	LoadTimeout time.Duration // of a loader
+	LocalBytes  uint64        // for kinds that are not shared
+	Logger      *slog.Logger
+}
+
+// Engine serves typed keys. Safe for concurrent use.
+type Engine struct {
+	cfg         Config
+	local       *near.Local
+	flights     flight.Group[Value]
+	generations *otter.Cache[string, uint64]
+	meters      meters
+
+	closed   atomic.Bool
+	stop     chan struct{}
+	stopOnce sync.Once
+	done     sync.WaitGroup
+}
+
+// New starts an engine over a store that is open. The engine closes the store.
+func New(cfg Config) (*Engine, error) {
+	local, err := near.NewLocal(cfg.LocalBytes)
+	if err != nil {
+		return nil, fmt.Errorf("local tier: %w", err)
+	}
+	generations, err := otter.New(&otter.Options[string, uint64]{MaximumSize: maxGenerations})
+	if err != nil {
+		return nil, fmt.Errorf("generations: %w", err)
+	}
+	if err := cfg.Clock.Persist(); err != nil {
+		return nil, err
+	}
+	e := &Engine{cfg: cfg, local: local, generations: generations, stop: make(chan struct{})}
+	e.meters.init()
+	e.done.Add(1)
+	go e.persistClock()
+	return e, nil
+}
+
+func (e *Engine) persistClock() {
+	defer e.done.Done()
+	tick := time.NewTicker(persistEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-e.stop:
+			return
+		case <-tick.C:
+			if err := e.cfg.Clock.Persist(); err != nil {
+				e.cfg.Logger.Warn("the clock's ceiling cannot be kept; a clock that goes back while this process is down may repeat versions", "err", err)
+			}
+		}
+	}
+}
+
+// Close waits for what is under way until ctx ends, and closes the store.
+func (e *Engine) Close(ctx context.Context) error {
+	e.closed.Store(true)
+	e.stopOnce.Do(func() { close(e.stop) })
+	e.done.Wait()
+	return errors.Join(e.cfg.Store.Close(ctx), e.cfg.Clock.Persist())
+}
+
+// begin starts the measurement and the budget of one operation.
+func (e *Engine) begin(ctx context.Context, op Operation) (context.Context, func(*error)) {
+	start := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.Timeout)
+	return ctx, func(err *error) {
+		cancel()
+		e.meters.done(op, time.Since(start), *err)
+	}
+}
+
+func (e *Engine) check() error {
+	if e.closed.Load() {
+		return ErrClosed
+	}
+	return nil
+}
+
+// known returns the highest generation of an organisation that was seen here.
+func (e *Engine) known(o keys.Org) uint64 {
+	g, _ := e.generations.GetIfPresent(o.String())
+	return g
+}
+
+// learn remembers a generation; lower ones than the known change nothing.
+func (e *Engine) learn(o keys.Org, g uint64) {
+	if g == 0 || g <= e.known(o) {
+		return
+	}
+	e.generations.Compute(o.String(), func(old uint64, found bool) (uint64, otter.ComputeOp) {
+		if found && old >= g {
+			return old, otter.CancelOp
+		}
+		return g, otter.WriteOp
+	})
+}
+
+// observe takes from a result what the clock and the generations learn from it.
+func (e *Engine) observe(k keys.Key, res store.Result) {
+	e.cfg.Clock.Observe(res.Version)
+	e.learn(k.Org(), res.Generation)
+	e.follow(res.StoreTime)
+}
+
+func (e *Engine) follow(t time.Time) {
+	if t.IsZero() {
+		return
+	}
+	if d := t.Sub(e.cfg.Clock.Time()); d > followAbove || d < -followAbove {
+		e.cfg.Clock.Follow(t)
+		e.cfg.Logger.Warn("this host's clock differs from the store's; following the store's", "difference", d.String())
+	}
+}
+
+// apply stamps op and sends it until it is part of the state, is refused for
+// good, or the budget ends. Every attempt carries all of the operation, so an
+// attempt that arrives late changes nothing.
+func (e *Engine) apply(ctx context.Context, op store.Op) (store.Result, error) {
+	op.Version = e.cfg.Clock.Now()
+	op.Generation = e.known(op.Key.Org())
+	var res store.Result
+	for range maxAttempts {
+		var err error
+		if res, err = e.cfg.Store.Apply(ctx, op); err != nil {
+			return res, err
+		}
+		e.observe(op.Key, res)
+		switch res.Status {
+		case store.Applied, store.Unchanged:
+			if res.Generation <= op.Generation {
+				return res, nil
+			}
+			op.Generation = res.Generation // invalidated meanwhile: apply under the new one
+		case store.Stale:
+			op.Generation = max(res.Generation, op.Generation)
+		case store.Superseded:
+			op.Version = e.cfg.Clock.Now()
+		case store.Ahead:
+			e.cfg.Clock.Follow(res.StoreTime)
+			op.Version = e.cfg.Clock.Now()
+		case store.Conflict:
+			if op.Action != store.Set {
+				return res, fmt.Errorf("message %q: %w", res.ConflictID, ErrConflict)
+			}
+			op.Version = e.cfg.Clock.Now()
+		case store.ConditionFail:
+			return res, ErrCondition
+		default:
+			return res, fmt.Errorf("store answered with status %d", res.Status)
+		}
+	}
+	if op.Action == store.Set && res.Status == store.Superseded {
+		// Others wrote after each attempt: it is as if this value had been there
+		// in between.
+		return res, nil
+	}
+	return res, fmt.Errorf("%w: others write the same key all the time", store.ErrUnavailable)
+}
+
+// Merge applies an operation that carries a place of its own (an import). It
+// is not stamped, and what lost stays lost.
+func (e *Engine) Merge(ctx context.Context, op store.Op) (res store.Result, err error) {
+	if err := e.check(); err != nil {
+		return res, err
+	}
+	ctx, end := e.begin(ctx, OpImport)
+	defer end(&err)
+	op.Mode = store.Merge
+	op.Generation = e.known(op.Key.Org())
+	for range maxAttempts {
+		if res, err = e.cfg.Store.Apply(ctx, op); err != nil {
+			return res, err
+		}
+		e.observe(op.Key, res)
+		if res.Generation <= op.Generation {
+			return res, nil
+		}
+		op.Generation = res.Generation
+	}
+	return res, fmt.Errorf("%w: the organisation is invalidated all the time", store.ErrUnavailable)
+}
+
+// Invalidate makes everything of an organisation that was written before it
+// invisible.
+func (e *Engine) Invalidate(ctx context.Context, o keys.Org) (g uint64, err error) {
+	if err := e.check(); err != nil {
+		return 0, err
+	}
+	ctx, end := e.begin(ctx, OpInvalidate)
+	defer end(&err)
+	g, err = e.cfg.Store.Invalidate(ctx, o, e.known(o))
+	if err != nil {
+		return 0, err
+	}
+	e.learn(o, g)
+	return g, nil
+}
+
+// List returns a page of live keys. It is outside the budget.
+func (e *Engine) List(ctx context.Context, q store.Query) (p store.Page, err error) {
+	if err := e.check(); err != nil {
+		return p, err
+	}
+	start := time.Now()
+	defer func() { e.meters.done(OpList, time.Since(start), err) }()
+	return e.cfg.Store.List(ctx, q)
+}
+
+// Health is the store's.
+func (e *Engine) Health() store.Health { return e.cfg.Store.Health() }
+
+// Clock is the engine's.
+func (e *Engine) Clock() *clock.Clock { return e.cfg.Clock }
+
+// Closed reports whether Close was called.
+func (e *Engine) Closed() bool { return e.closed.Load() }
+
+// Local returns how much the kinds that are not shared keep.
+func (e *Engine) Local() (entries int, bytes int64) {
+	return e.local.Len(), int64(e.local.Bytes())
+}

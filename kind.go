@@ -1,0 +1,335 @@
+package jackcache
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/bytedance/sonic"
+
+	"github.com/jackcache/jackcache/internal/clock"
+	"github.com/jackcache/jackcache/internal/engine"
+	"github.com/jackcache/jackcache/internal/keys"
+	"github.com/jackcache/jackcache/internal/store"
+)
+
+// IDForm says what the id of a kind is.
+type IDForm uint8
+
+// The forms of ids.
+const (
+	// OpaqueID is any text of 1 to 128 bytes.
+	OpaqueID IDForm = iota
+	// NoID: the kind has one value per organisation; pass "".
+	NoID
+	// PhoneID is a phone number, kept as the digits of its E.164 form. Org.Forget
+	// deletes the value.
+	PhoneID
+	// PlusPhoneID is a phone number, kept in E.164 form. Org.Forget deletes the
+	// value.
+	PlusPhoneID
+	// LeadID is a lead's id. Org.Forget deletes the value of the lead that the
+	// phone belongs to.
+	LeadID
+)
+
+// KindOptions declares a kind.
+type KindOptions struct {
+	// Name is the kind's name in stats and in HTTP paths. Required: a letter,
+	// then letters and digits.
+	Name string
+	// KeyType is the type in the keys of the shared store. Default Name.
+	KeyType string
+	// ID is the form of its ids.
+	ID IDForm
+	// TTL is the life of a value from its last write; 1 ms to MaxTTL. Required.
+	TTL time.Duration
+	// MaxBytes bounds the JSON of a value. Default 1 MiB.
+	MaxBytes int
+	// CompressAbove is the size in bytes from which a value is stored
+	// compressed. Default 1 KiB; negative means never.
+	CompressAbove int
+	// LocalOnly keeps values in this process; they are not shared, not
+	// conditional, and gone when it ends.
+	LocalOnly bool
+	// Directory lets the kind be used without an organisation, through
+	// Cache.Directory.
+	Directory bool
+}
+
+// AnyKind is a Kind of any type, for Options.Kinds.
+type AnyKind interface {
+	// Info returns the declaration with defaults filled in.
+	Info() KindOptions
+	kind() *kind
+}
+
+// Kind is a declared kind of values of type T, which are kept as JSON. T may be
+// json.RawMessage for JSON that passes through as it is. Make it once with
+// NewKind, hand it to Open in Options.Kinds, and use it with any number of
+// organisations. Values are copied in and out. Safe for concurrent use.
+type Kind[T any] struct{ k kind }
+
+type kind struct {
+	opts   KindOptions
+	typ    keys.Type
+	policy engine.Policy
+	err    error // of the declaration; Open reports it
+}
+
+// NewKind declares a kind. Open reports what is wrong with the declaration.
+func NewKind[T any](o KindOptions) *Kind[T] {
+	orDefault(&o.KeyType, o.Name)
+	orDefault(&o.MaxBytes, DefaultValueBytes)
+	orDefault(&o.CompressAbove, DefaultCompressAbove)
+	return &Kind[T]{k: kind{
+		opts: o, typ: keys.Type(o.KeyType), err: checkKind(o),
+		policy: engine.Policy{
+			TTL: o.TTL, Keep: o.TTL + keepMargin, CompressAbove: o.CompressAbove, LocalOnly: o.LocalOnly,
+		},
+	}}
+}
+
+// Info returns the declaration with defaults filled in.
+func (k *Kind[T]) Info() KindOptions { return k.k.opts }
+
+func (k *Kind[T]) kind() *kind { return &k.k }
+
+// Entry is a value and what is known of it.
+type Entry[T any] struct {
+	Value   T
+	Version Version
+	Source  Source
+}
+
+// Get returns the value of an id. It returns ErrNotFound when there is none.
+func (k *Kind[T]) Get(ctx context.Context, o Org, id string) (T, error) {
+	e, err := k.Entry(ctx, o, id)
+	return e.Value, err
+}
+
+// Entry is Get with the value's version and where it came from.
+func (k *Kind[T]) Entry(ctx context.Context, o Org, id string) (Entry[T], error) {
+	key, err := o.key(&k.k, id)
+	if err != nil {
+		return Entry[T]{}, err
+	}
+	v, err := o.cache.engine.Get(ctx, key, k.k.policy)
+	if err != nil {
+		return Entry[T]{}, mapError(ctx, "get "+k.k.opts.Name, err)
+	}
+	o.cache.count(&k.k, v)
+	if !v.Found {
+		return Entry[T]{}, fmt.Errorf("%s of %s: %w", k.k.opts.Name, o, ErrNotFound)
+	}
+	return decode[T](v)
+}
+
+// GetMany returns the values of several ids in one round trip, in the order of
+// ids. Absent ones have the zero Version. At most 100 ids.
+func (k *Kind[T]) GetMany(ctx context.Context, o Org, ids ...string) ([]Entry[T], error) {
+	reads := make([]KindID, len(ids))
+	for i, id := range ids {
+		reads[i] = KindID{Kind: k, ID: id}
+	}
+	vs, err := o.getMany(ctx, reads)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Entry[T], len(vs))
+	for i, v := range vs {
+		if v.Found {
+			if out[i], err = decode[T](v); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return out, nil
+}
+
+// Set stores value for the kind's TTL and returns its version. When it returns,
+// every instance's later Get that reads the store sees the value.
+//
+// Errors: ErrInvalid, ErrTooLarge, ErrUnavailable (nothing was stored),
+// ErrUnknown, ErrFull, ErrRejected; with conditions ErrPrecondition.
+func (k *Kind[T]) Set(ctx context.Context, o Org, id string, value T, conds ...Condition) (Version, error) {
+	key, err := o.key(&k.k, id)
+	if err != nil {
+		return "", err
+	}
+	payload, err := encode(value)
+	if err != nil {
+		return "", invalid("%s: %v", k.k.opts.Name, err)
+	}
+	if err := k.k.checkSize(len(payload)); err != nil {
+		return "", err
+	}
+	cond, err := toCondition(conds)
+	if err != nil {
+		return "", err
+	}
+	v, err := o.cache.engine.Set(ctx, key, payload, k.k.policy, cond)
+	if err != nil {
+		return "", mapError(ctx, "set "+k.k.opts.Name, err)
+	}
+	return toVersion(v), nil
+}
+
+// Delete removes the value of an id. To delete what is not there is no error.
+func (k *Kind[T]) Delete(ctx context.Context, o Org, id string, conds ...Condition) error {
+	return k.k.delete(ctx, o, id, conds)
+}
+
+func (k *kind) delete(ctx context.Context, o Org, id string, conds []Condition) error {
+	key, err := o.key(k, id)
+	if err != nil {
+		return err
+	}
+	cond, err := toCondition(conds)
+	if err != nil {
+		return err
+	}
+	return mapError(ctx, "delete "+k.opts.Name, o.cache.engine.Delete(ctx, key, k.policy, cond))
+}
+
+// GetOrLoad returns the value of an id, or calls load for it: once for all
+// callers of this process who miss it at the same time, each of whom keeps the
+// deadline of its own context. What was loaded is kept unless somebody wrote
+// meanwhile. While the store is away load runs and nothing is kept. An error of
+// load is returned as it is and not kept.
+func (k *Kind[T]) GetOrLoad(ctx context.Context, o Org, id string, load func(context.Context) (T, error)) (T, error) {
+	var zero T
+	key, err := o.key(&k.k, id)
+	if err != nil {
+		return zero, err
+	}
+	v, err := o.cache.engine.GetOrLoad(ctx, key, k.k.policy, func(ctx context.Context) ([]byte, error) {
+		value, err := load(ctx)
+		if err != nil {
+			return nil, err
+		}
+		payload, err := encode(value)
+		if err != nil {
+			return nil, invalid("loaded %s: %v", k.k.opts.Name, err)
+		}
+		return payload, k.k.checkSize(len(payload))
+	})
+	if err != nil {
+		return zero, mapError(ctx, "load "+k.k.opts.Name, err)
+	}
+	o.cache.count(&k.k, v)
+	e, err := decode[T](v)
+	return e.Value, err
+}
+
+func (k *kind) checkSize(n int) error {
+	if n > k.opts.MaxBytes {
+		return fmt.Errorf("%w: a value of %s has %d bytes; allowed are %d", ErrTooLarge, k.opts.Name, n, k.opts.MaxBytes)
+	}
+	return nil
+}
+
+// codec copies no strings out of a payload: payloads belong to the caller who
+// decodes them.
+var codec = sonic.Config{ValidateString: true}.Froze()
+
+func encode[T any](value T) ([]byte, error) {
+	if raw, ok := any(value).(json.RawMessage); ok {
+		if !sonic.Valid(raw) {
+			return nil, fmt.Errorf("the value is not JSON")
+		}
+		return slices.Clone(raw), nil
+	}
+	return codec.Marshal(value)
+}
+
+func decode[T any](v engine.Value) (Entry[T], error) {
+	e := Entry[T]{Version: toVersion(v.Version), Source: Source(v.Source)}
+	payload := v.Payload
+	if v.Shared {
+		payload = slices.Clone(payload)
+	}
+	if raw, ok := any(&e.Value).(*json.RawMessage); ok {
+		*raw = payload
+		return e, nil
+	}
+	if err := codec.Unmarshal(payload, &e.Value); err != nil {
+		return Entry[T]{}, fmt.Errorf("%w: the value is not of the kind's type: %w", ErrCorrupt, err)
+	}
+	return e, nil
+}
+
+// Version is a point in the order of all writes: 20 lower-case hexadecimal
+// digits, which sort as text. Empty means none.
+type Version string
+
+// WrittenAt returns the time of the write; the zero time where v is no version.
+func (v Version) WrittenAt() time.Time {
+	c, err := clock.Parse(string(v))
+	if err != nil {
+		return time.Time{}
+	}
+	return c.WrittenAt()
+}
+
+func toVersion(v clock.Version) Version {
+	if v.IsZero() {
+		return ""
+	}
+	return Version(v.String())
+}
+
+// Condition makes a write conditional. The shared store decides.
+type Condition struct {
+	kind    store.ConditionKind
+	version Version
+}
+
+// IfAbsent lets a write happen only where there is no value.
+func IfAbsent() Condition { return Condition{kind: store.IfAbsent} }
+
+// IfVersion lets a write happen only where the value has the version.
+func IfVersion(v Version) Condition { return Condition{kind: store.IfVersion, version: v} }
+
+func toCondition(conds []Condition) (store.Condition, error) {
+	switch {
+	case len(conds) == 0:
+		return store.Condition{}, nil
+	case len(conds) > 1:
+		return store.Condition{}, invalid("%d conditions: allowed is one", len(conds))
+	}
+	c := store.Condition{Kind: conds[0].kind}
+	if c.Kind != store.IfVersion {
+		return c, nil
+	}
+	var err error
+	if c.Version, err = clock.Parse(string(conds[0].version)); err != nil {
+		return c, invalid("version %q: %v", conds[0].version, err)
+	}
+	return c, nil
+}
+
+// Source tells where a value came from.
+type Source uint8
+
+// The sources of values.
+const (
+	SourceNear   = Source(engine.FromNear)   // this process
+	SourceShared = Source(engine.FromShared) // the store
+	SourceLoader = Source(engine.FromLoader) // it was loaded for this call
+)
+
+// String returns the word used in the Cache-Status header.
+func (s Source) String() string {
+	switch s {
+	case SourceNear:
+		return "near"
+	case SourceShared:
+		return "shared"
+	case SourceLoader:
+		return "loader"
+	}
+	return "unknown"
+}

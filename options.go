@@ -1,0 +1,219 @@
+package jackcache
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nyaruka/phonenumbers"
+
+	"github.com/jackcache/jackcache/internal/keys"
+)
+
+// Options says how a cache is opened. Every zero field means its documented
+// default. Options are read by Open and not kept.
+type Options struct {
+	// Production selects the key prefix "jack:prod:" instead of "jack:dev:".
+	Production bool
+
+	// DataDir is a directory for what must survive this process: the embedded
+	// store, the clock. It is created; one process at a time can use it.
+	// Default "./jackcache-data".
+	DataDir string
+
+	// Redis is the shared store. Nil means the embedded store in DataDir.
+	Redis *RedisOptions
+
+	// Embedded bounds the embedded store.
+	Embedded EmbeddedOptions
+
+	// Conversation says how conversations are kept.
+	Conversation ConversationOptions
+
+	// Kinds are the kinds of values that this cache serves, made by NewKind.
+	// Two kinds must not share a name or a key type.
+	Kinds []AnyKind
+
+	// Directory opens the directory of phones without an organisation.
+	Directory bool
+
+	// PhoneRegion is where numbers without a country code are read, as an ISO
+	// 3166-1 alpha-2 code. Default "US".
+	PhoneRegion string
+
+	// Budget bounds every operation on one key when Redis is the store, loaders
+	// not counted. Default 25 ms. The embedded store has EmbeddedOptions.Budget.
+	Budget time.Duration
+
+	// LoadTimeout bounds a loader of GetOrLoad. Default 10 s.
+	LoadTimeout time.Duration
+
+	// LocalBytes bounds the kinds that stay in this process. Default 32 MiB.
+	LocalBytes int64
+
+	// ForgetFor is how long it is remembered that a person was forgotten, so
+	// that no import brings the person back. Default 30 days.
+	ForgetFor time.Duration
+
+	// Logger gets one line for each event of operation. Default slog.Default().
+	Logger *slog.Logger
+
+	// Now is the wall clock. Default time.Now. It exists for tests of clocks
+	// that differ.
+	Now func() time.Time
+}
+
+// RedisOptions says how a Redis or Valkey server is reached.
+type RedisOptions struct {
+	// Addr is host:port. Default "localhost:6379".
+	Addr string
+	// Username and Password authenticate (AUTH). Both may be empty.
+	Username, Password string
+	// DB is the number of the database. Use one per environment: invalidation
+	// messages of Redis do not tell databases apart.
+	DB int
+	// InFlight bounds the commands that wait for an answer. Default 2048.
+	InFlight int
+}
+
+// EmbeddedOptions bounds the embedded store.
+type EmbeddedOptions struct {
+	// MaxBytes bounds what is stored; at the limit writes get ErrFull.
+	// Default 4 GiB.
+	MaxBytes int64
+	// Budget bounds an operation. Every write waits for the disk. Default 2 s.
+	Budget time.Duration
+}
+
+// ConversationOptions says how conversations are kept.
+type ConversationOptions struct {
+	// TTL is the life of a conversation from its last write. Default 2 h.
+	TTL time.Duration
+	// MaxLife bounds the life from the first write. Zero: no bound.
+	MaxLife time.Duration
+	// Window is how many messages are kept. Default 200, at most 10,000.
+	Window int
+	// WindowBytes is how many bytes of messages are kept, as stored. Default 4 MiB.
+	WindowBytes int
+	// MessageBytes bounds one message. Default 64 KiB.
+	MessageBytes int
+	// Batch bounds the messages of one append. Default 100.
+	Batch int
+	// CompressAbove is the size in bytes from which a message is stored
+	// compressed. Default 1 KiB; negative means never.
+	CompressAbove int
+}
+
+// The defaults of Options.
+const (
+	DefaultDataDir         = "./jackcache-data"
+	DefaultBudget          = 25 * time.Millisecond
+	DefaultEmbeddedBudget  = 2 * time.Second
+	DefaultLoadTimeout     = 10 * time.Second
+	DefaultEmbeddedBytes   = 4 << 30
+	DefaultLocalBytes      = 32 << 20
+	DefaultForgetFor       = 30 * 24 * time.Hour
+	DefaultConversationTTL = 2 * time.Hour
+	DefaultWindow          = 200
+	DefaultWindowBytes     = 4 << 20
+	DefaultMessageBytes    = 64 << 10
+	DefaultBatch           = 100
+	DefaultCompressAbove   = 1 << 10
+	DefaultValueBytes      = 1 << 20
+	DefaultInFlight        = 2048
+	DefaultRedisAddr       = "localhost:6379"
+
+	// MaxTTL bounds every life.
+	MaxTTL = 30 * 24 * time.Hour
+	// MaxWindow bounds ConversationOptions.Window.
+	MaxWindow = 10_000
+	// MaxBatch bounds ConversationOptions.Batch.
+	MaxBatch = 1_000
+
+	// rememberedIDs is how many message ids a conversation remembers at least.
+	rememberedIDs = 1_000
+	// windowSlack is how many messages a window may grow before it is trimmed.
+	windowSlack = 32
+	// keepMargin is added to the life of tombstones.
+	keepMargin = time.Minute
+	// storeShare is the part of the budget that the store may take; the rest is
+	// for this process.
+	storeShare = 0.72
+)
+
+func orDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+// withDefaults returns o with every zero field filled in.
+func (o Options) withDefaults() Options {
+	orDefault(&o.DataDir, DefaultDataDir)
+	orDefault(&o.PhoneRegion, keys.DefaultRegion)
+	orDefault(&o.Budget, DefaultBudget)
+	orDefault(&o.LoadTimeout, DefaultLoadTimeout)
+	orDefault(&o.LocalBytes, DefaultLocalBytes)
+	orDefault(&o.ForgetFor, DefaultForgetFor)
+	orDefault(&o.Embedded.MaxBytes, DefaultEmbeddedBytes)
+	orDefault(&o.Embedded.Budget, DefaultEmbeddedBudget)
+	orDefault(&o.Conversation.TTL, DefaultConversationTTL)
+	orDefault(&o.Conversation.Window, DefaultWindow)
+	orDefault(&o.Conversation.WindowBytes, DefaultWindowBytes)
+	orDefault(&o.Conversation.MessageBytes, DefaultMessageBytes)
+	orDefault(&o.Conversation.Batch, DefaultBatch)
+	orDefault(&o.Conversation.CompressAbove, DefaultCompressAbove)
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Redis != nil {
+		r := *o.Redis
+		orDefault(&r.Addr, DefaultRedisAddr)
+		orDefault(&r.InFlight, DefaultInFlight)
+		o.Redis = &r
+	}
+	return o
+}
+
+// validate reports every problem of filled-in options at once.
+func (o Options) validate() error {
+	var errs []error
+	bad := func(field string, got any, want string) {
+		errs = append(errs, fmt.Errorf("%w: Options.%s is %v: allowed are %s", ErrInvalid, field, got, want))
+	}
+	if !phonenumbers.GetSupportedRegions()[o.PhoneRegion] {
+		bad("PhoneRegion", fmt.Sprintf("%q", o.PhoneRegion), "ISO 3166-1 alpha-2 codes such as US, GB, DE")
+	}
+	within := func(field string, d, low, high time.Duration) {
+		if d < low || d > high {
+			bad(field, d, fmt.Sprintf("%s to %s", low, high))
+		}
+	}
+	between := func(field string, n, low, high int64) {
+		if n < low || n > high {
+			bad(field, n, fmt.Sprintf("%d to %d", low, high))
+		}
+	}
+	within("Budget", o.Budget, 2*time.Millisecond, time.Minute)
+	within("Embedded.Budget", o.Embedded.Budget, 2*time.Millisecond, time.Minute)
+	within("LoadTimeout", o.LoadTimeout, time.Millisecond, time.Hour)
+	within("ForgetFor", o.ForgetFor, time.Hour, 3650*24*time.Hour)
+	within("Conversation.TTL", o.Conversation.TTL, time.Second, MaxTTL)
+	within("Conversation.MaxLife", o.Conversation.MaxLife, 0, MaxTTL)
+	between("Conversation.Window", int64(o.Conversation.Window), 1, MaxWindow)
+	between("Conversation.WindowBytes", int64(o.Conversation.WindowBytes), 1<<10, 256<<20)
+	between("Conversation.MessageBytes", int64(o.Conversation.MessageBytes), 64, 16<<20)
+	between("Conversation.Batch", int64(o.Conversation.Batch), 1, MaxBatch)
+	between("LocalBytes", o.LocalBytes, 1<<16, 1<<40)
+	between("Embedded.MaxBytes", o.Embedded.MaxBytes, 1<<20, 1<<50)
+	if o.Redis != nil {
+		between("Redis.DB", int64(o.Redis.DB), 0, 1<<20)
+		between("Redis.InFlight", int64(o.Redis.InFlight), 1, 3<<10)
+	}
+	return errors.Join(append(errs, checkKinds(o.Kinds))...)
+}

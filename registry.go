@@ -1,0 +1,58 @@
+package jackcache
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/jackcache/jackcache/internal/keys"
+)
+
+// reserved are key types that are not for kinds.
+var reserved = map[keys.Type]bool{keys.Conversations: true}
+
+func checkKind(o KindOptions) error {
+	bad := func(field string, got any, want string) error {
+		return fmt.Errorf("%w: kind %q: %s is %v: allowed are %s", ErrInvalid, o.Name, field, got, want)
+	}
+	var errs []error
+	if _, err := keys.ParseType(o.Name); err != nil {
+		errs = append(errs, bad("Name", fmt.Sprintf("%q", o.Name), "a letter, then letters and digits, 64 at most"))
+	}
+	if t, err := keys.ParseType(o.KeyType); err != nil || reserved[t] {
+		errs = append(errs, bad("KeyType", fmt.Sprintf("%q", o.KeyType), "a letter, then letters and digits, 64 at most, and not that of conversations"))
+	}
+	if o.TTL < 1e6 || o.TTL > MaxTTL {
+		errs = append(errs, bad("TTL", o.TTL, "1ms to "+MaxTTL.String()))
+	}
+	if o.MaxBytes < 1 || o.MaxBytes > 32<<20 {
+		errs = append(errs, bad("MaxBytes", o.MaxBytes, "1 to 32 MiB"))
+	}
+	if o.ID > LeadID {
+		errs = append(errs, bad("ID", o.ID, "the IDForm constants"))
+	}
+	if o.Directory && o.ID != PlusPhoneID {
+		errs = append(errs, bad("Directory", o.Directory, "only kinds with PlusPhoneID"))
+	}
+	return errors.Join(errs...)
+}
+
+func checkKinds(kinds []AnyKind) error {
+	var errs []error
+	names, types := map[string]bool{}, map[string]bool{}
+	for i, k := range kinds {
+		if k == nil {
+			errs = append(errs, invalid("Options.Kinds[%d] is nil", i))
+			continue
+		}
+		o := k.Info()
+		errs = append(errs, k.kind().err)
+		if names[o.Name] {
+			errs = append(errs, invalid("Options.Kinds: two kinds are named %q", o.Name))
+		}
+		if types[o.KeyType] {
+			errs = append(errs, invalid("Options.Kinds: two kinds have the key type %q", o.KeyType))
+		}
+		names[o.Name], types[o.KeyType] = true, true
+	}
+	return errors.Join(errs...)
+}

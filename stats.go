@@ -1,0 +1,157 @@
+package jackcache
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/jackcache/jackcache/internal/engine"
+	"github.com/jackcache/jackcache/internal/store"
+)
+
+type kindCounts struct{ hits, misses, loads atomic.Uint64 }
+
+func (k *kindCounts) count(hit bool) {
+	if hit {
+		k.hits.Add(1)
+	} else {
+		k.misses.Add(1)
+	}
+}
+
+func (c *Cache) count(k *kind, v engine.Value) {
+	counts := c.counts[k]
+	if v.Source == engine.FromLoader {
+		counts.loads.Add(1)
+	}
+	counts.count(v.Found && v.Source != engine.FromLoader)
+}
+
+// KindStats counts reads of a kind since the start.
+type KindStats struct {
+	Hits, Misses uint64
+	// Loads counts reads that were answered by a loader; they are misses, too.
+	Loads uint64
+}
+
+// HitRatio returns hits over reads; 0 when there were none.
+func (k KindStats) HitRatio() float64 {
+	if k.Hits+k.Misses == 0 {
+		return 0
+	}
+	return float64(k.Hits) / float64(k.Hits+k.Misses)
+}
+
+// OperationStats is what was measured of one operation. Count and Errors are
+// since the start, the latencies those of the last one to two minutes.
+type OperationStats struct {
+	Count, Errors       uint64
+	Mean, P50, P99, Max time.Duration // Mean is since the start
+}
+
+// Stats are counters of one process.
+type Stats struct {
+	Started time.Time
+	// Kinds has the reads by kind; conversations are "conversationContext".
+	Kinds map[string]KindStats
+	// Operations has the measurements by operation: get, getMany, set, delete,
+	// append, replace, messages, invalidate, import, fill, load, list.
+	Operations map[string]OperationStats
+	Local      LocalStats
+}
+
+// LocalStats tells of the kinds that stay in this process.
+type LocalStats struct {
+	Entries         int
+	Bytes, MaxBytes int64
+}
+
+// ConversationKind is the name of conversations among the kinds in Stats.
+const ConversationKind = "conversationContext"
+
+// Stats returns the counters. It does not wait for the store.
+func (c *Cache) Stats() Stats {
+	s := Stats{
+		Started: c.started, Kinds: make(map[string]KindStats, len(c.kinds)+1),
+		Operations: make(map[string]OperationStats),
+	}
+	for name, k := range c.kinds {
+		s.Kinds[name] = c.counts[k].stats()
+	}
+	s.Kinds[ConversationKind] = c.conversations.stats()
+	for name, l := range c.engine.Latencies() {
+		o := OperationStats{Count: l.Count, Errors: l.Errors, P50: l.P50, P99: l.P99, Max: l.Max}
+		if l.Count > 0 {
+			o.Mean = l.Sum / time.Duration(l.Count)
+		}
+		s.Operations[name] = o
+	}
+	s.Local.Entries, s.Local.Bytes = c.engine.Local()
+	s.Local.MaxBytes = c.opts.LocalBytes
+	return s
+}
+
+func (k *kindCounts) stats() KindStats {
+	return KindStats{Hits: k.hits.Load(), Misses: k.misses.Load(), Loads: k.loads.Load()}
+}
+
+// Status is the verdict of a health report.
+type Status string
+
+// The verdicts.
+const (
+	// Healthy: everything works.
+	Healthy Status = "healthy"
+	// Degraded: something that the promises need is missing; see Problems.
+	Degraded Status = "degraded"
+	// Unhealthy: this process cannot serve.
+	Unhealthy Status = "unhealthy"
+)
+
+// Health tells how a cache is.
+type Health struct {
+	Status Status
+	// Problems say in words what is wrong and what to do. Empty when Healthy.
+	Problems []string
+	Store    StoreHealth
+}
+
+// StoreHealth tells how the store is. Zero fields are not known.
+type StoreHealth struct {
+	Kind          string // "redis" or "embedded"
+	State         string // "up", "down", "probing", "starting"
+	Since         time.Time
+	ServerVersion string
+	Role          string
+	UsedBytes     int64
+	MaxBytes      int64 // zero: no bound
+	Keys          int64
+	InFlight      int
+	Reconnects    int64
+	// ClockOffset is by how much the store's clock is ahead of this host's.
+	ClockOffset time.Duration
+}
+
+// Health reports from what is known: it never waits for the store.
+func (c *Cache) Health() Health {
+	s := c.engine.Health()
+	h := Health{Status: Healthy, Store: StoreHealth{
+		Kind: s.Kind, State: s.State.String(), Since: s.Since, ServerVersion: s.ServerVersion, Role: s.Role,
+		UsedBytes: s.UsedBytes, MaxBytes: s.MaxBytes, Keys: s.Keys, InFlight: s.InFlight, Reconnects: s.Reconnects,
+		ClockOffset: c.engine.Clock().Offset(),
+	}}
+	h.Problems = append(h.Problems, s.Warnings...)
+	if s.State != store.Up {
+		problem := "the store is " + s.State.String() + " since " + s.Since.UTC().Format(time.RFC3339)
+		if s.Problem != "" {
+			problem += ": " + s.Problem
+		}
+		h.Problems = append([]string{problem}, h.Problems...)
+	}
+	if len(h.Problems) > 0 {
+		h.Status = Degraded
+	}
+	if c.engine.Closed() || s.Kind == "embedded" && s.State != store.Up {
+		h.Status = Unhealthy
+	}
+	return h
+}
