@@ -183,7 +183,12 @@ func (e *Engine) apply(ctx context.Context, op store.Op) (store.Result, error) {
 			if res.Generation <= op.Generation {
 				return res, nil
 			}
-			op.Generation = res.Generation // invalidated meanwhile: apply under the new one
+			// Invalidated meanwhile: apply it under the new generation. What it asked
+			// of the value before held; now it is its own.
+			op.Generation = res.Generation
+			if op.If.Kind != store.Always {
+				op.If = store.Condition{Kind: store.IfSeen, Version: op.Version}
+			}
 		case store.Stale:
 			op.Generation = max(res.Generation, op.Generation)
 		case store.Superseded:

@@ -25,6 +25,9 @@ var (
 	ErrCorrupt = record.ErrCorrupt
 )
 
+// MaxGeneration bounds generations: what Lua's numbers hold exactly.
+const MaxGeneration = 1<<53 - 1
+
 // Action says what an Op does.
 type Action uint8
 
