@@ -136,6 +136,9 @@ func (c *Cache) Kinds() map[string]KindOptions {
 	return out
 }
 
+// Conversations returns how conversations are kept, with defaults filled in.
+func (c *Cache) Conversations() ConversationOptions { return c.opts.Conversation }
+
 // KeyPrefix returns what every key of this cache starts with in the shared
 // store.
 func (c *Cache) KeyPrefix() string { return c.space.Prefix() }

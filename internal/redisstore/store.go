@@ -2,10 +2,12 @@ package redisstore
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
+	"unsafe"
 
 	"github.com/redis/rueidis"
 
@@ -228,7 +230,7 @@ func conversationArgs(op store.Op) []string {
 		strconv.Itoa(op.Window.IDs), maxAhead)
 	for _, m := range op.Messages {
 		head := record.Message{Order: m.Order(op.Version), Flags: m.Flags}.AppendHead(make([]byte, 0, record.OrderLen+3))
-		args = append(args, textOf(head), record.EscapeID(m.ID), fmt.Sprintf("%x", m.Digest), textOf(m.Payload))
+		args = append(args, textOf(head), record.EscapeID(m.ID), hex.EncodeToString(m.Digest[:]), textOf(m.Payload))
 	}
 	return args
 }
@@ -241,15 +243,14 @@ var statuses = map[string]store.Status{
 
 // parseAnswer reads status, version, generation, expiry, time.
 func parseAnswer(f []string) (store.Result, error) {
-	bad := fmt.Errorf("%w: a script answered %q", store.ErrCorrupt, f)
 	if len(f) != 5 || statuses[f[0]] == 0 {
-		return store.Result{}, bad
+		return store.Result{}, fmt.Errorf("%w: a script answered %q", store.ErrCorrupt, f)
 	}
 	res := store.Result{Status: statuses[f[0]]}
 	var err error
 	if f[1] != "-" && f[1] != "" {
 		if res.Version, err = clock.Parse(f[1]); err != nil {
-			return res, bad
+			return res, fmt.Errorf("%w: a script answered version %q", store.ErrCorrupt, f[1])
 		}
 	}
 	if res.Generation, err = parseGeneration(f[2]); err != nil {
@@ -258,7 +259,7 @@ func parseAnswer(f []string) (store.Result, error) {
 	expiry, err1 := strconv.ParseInt(f[3], 10, 64)
 	now, err2 := strconv.ParseInt(f[4], 10, 64)
 	if err1 != nil || err2 != nil {
-		return res, bad
+		return res, fmt.Errorf("%w: a script answered the times %q", store.ErrCorrupt, f[3:])
 	}
 	if expiry > 0 {
 		res.ExpiresAt = time.UnixMilli(expiry)
@@ -318,4 +319,4 @@ func hexadecimal(n uint64) string { return strconv.FormatUint(n, 16) }
 // textOf and bytesOf look at the same bytes in the other type. Payloads are not
 // changed by anyone (package store), and replies belong to their reader.
 func textOf(b []byte) string  { return rueidis.BinaryString(b) }
-func bytesOf(s string) []byte { return unsafeBytes(s) }
+func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }

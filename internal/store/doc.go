@@ -54,7 +54,7 @@
 //     stays where it is: the new order is not remembered, the message is a
 //     duplicate. Of more than 32 orders of one id the lowest 31 and the highest
 //     are remembered.
-//     An order that is taken by another id is a Conflict in Live, and drops the
+//     An order at which another id stands is a Conflict in Live, and drops the
 //     message in Merge.
 //  7. Messages new to the list get an arrival: the store's time in microseconds,
 //     or one more than the last arrival where that is higher.

@@ -1,0 +1,44 @@
+# make test installs what the tests need (redis-server) and runs everything that
+# has to hold on main. The other targets need the same.
+
+GO ?= go
+STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME ?= 30s
+
+.PHONY: test lint check race fuzz bench tools
+
+test: tools lint race
+
+# A tool that is missing is installed where that is possible, and named where
+# it is not.
+tools:
+	@missing=; \
+	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
+	command -v gcc >/dev/null || missing="$$missing gcc libc6-dev"; \
+	test -z "$$missing" && exit 0; \
+	echo "installing$$missing"; \
+	sudo=; test "$$(id -u)" = 0 || sudo=sudo; \
+	$$sudo apt-get update -qq && $$sudo apt-get install -y -qq --no-install-recommends $$missing \
+	  || { echo "the tests need$$missing: apt-get install$$missing" >&2; exit 1; }
+
+lint:
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt: $$unformatted" >&2; exit 1; }
+	$(GO) vet ./...
+	cd bench && $(GO) vet ./...
+	$(STATICCHECK) ./...
+	cd bench && $(STATICCHECK) ./...
+
+# The race detector needs cgo; the product does not, and is built without.
+race:
+	CGO_ENABLED=0 $(GO) build ./...
+	$(GO) test -race -timeout 12m ./...
+
+bench:
+	cd bench && $(GO) run .
+
+fuzz:
+	@for pkg in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+	  done; \
+	done
