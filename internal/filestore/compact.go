@@ -97,11 +97,12 @@ func (u usage) used() int64 { return u.size - u.free }
 // usageOf is exact when no transaction for writing is open.
 func usageOf(db *bbolt.DB) usage {
 	var u usage
-	// An error leaves the zero usage: the database is closed.
-	_ = db.View(func(tx *bbolt.Tx) error {
+	if err := db.View(func(tx *bbolt.Tx) error {
 		u.size = tx.Size()
 		return nil
-	})
+	}); err != nil {
+		return usage{} // closed
+	}
 	st := db.Stats()
 	u.free = int64(st.FreePageN+st.PendingPageN) * int64(db.Info().PageSize)
 	return u

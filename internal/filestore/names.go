@@ -72,7 +72,7 @@ func (a address) orderRow(kind byte, o record.Order) []byte {
 	return o.Append(b)
 }
 
-func (a address) idRow(id string) []byte { return a.row(rowID, id...) }
+func (a address) idRow(id string) []byte { return a.row(rowID, []byte(id)...) }
 
 // address refuses keys of another environment.
 func (n names) address(k keys.Key) (address, error) {

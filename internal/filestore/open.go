@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -100,9 +101,15 @@ func visit(b *bbolt.Bucket) error {
 }
 
 // openFile opens and locks the file for writing.
-func openFile(path string) (*bbolt.DB, error) {
+func openFile(path string) (db *bbolt.DB, err error) {
 	var file *os.File
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{
+	defer func() {
+		if db == nil && file != nil {
+			_ = file.Close() // bbolt leaves it open, and locked, where it panics
+		}
+	}()
+	defer recoverCorrupt(&err)()
+	opened, err := bbolt.Open(path, 0o600, &bbolt.Options{
 		Timeout:         lockTimeout,
 		InitialMmapSize: initialMmap,
 		FreelistType:    bbolt.FreelistMapType,
@@ -118,14 +125,14 @@ func openFile(path string) (*bbolt.DB, error) {
 	if err != nil {
 		return nil, openError(path, err)
 	}
-	db.AllocSize = growBy
+	opened.AllocSize = growBy
 	// A process that waited for the lock while another replaced the file by a
 	// compacted one has locked a file that has no name any more.
 	if err := sameFile(file, path); err != nil {
-		_ = db.Close() // nothing was written
+		_ = opened.Close() // nothing was written
 		return nil, err
 	}
-	return db, nil
+	return opened, nil
 }
 
 func sameFile(f *os.File, path string) error {
@@ -144,15 +151,14 @@ func sameFile(f *os.File, path string) error {
 }
 
 func openError(path string, err error) error {
+	var system syscall.Errno
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
 		return fmt.Errorf("%w: %s; one process at a time can use it", ErrLocked, path)
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("open store: %w", err)
-	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
-		return fmt.Errorf("%w: %s: %w", store.ErrCorrupt, path, err)
+	case errors.As(err, &system):
+		return fmt.Errorf("open store %s: %w", path, err)
 	}
-	return fmt.Errorf("open store %s: %w", path, err)
+	return fmt.Errorf("%w: %s: %w", store.ErrCorrupt, path, err)
 }
 
 // prepare creates what a new file, or one new to this environment, does not
@@ -164,6 +170,7 @@ func (s *Store) prepare() error {
 		for _, name := range buckets {
 			complete = complete && tx.Bucket(name) != nil
 		}
+		s.dirty = complete && tx.Bucket(metaBucket).Get(cleanRow) == nil
 		return nil
 	})
 	if complete || err != nil {
