@@ -61,7 +61,6 @@ var mapped = []struct{ inner, outer error }{
 	{engine.ErrConflict, ErrConflict},
 	{engine.ErrCondition, ErrPrecondition},
 	{store.ErrFull, ErrFull},
-	{store.ErrUnknown, ErrUnknown},
 	{store.ErrRejected, ErrRejected},
 	{store.ErrCorrupt, ErrCorrupt},
 	{store.ErrUnavailable, ErrUnavailable},
@@ -73,6 +72,10 @@ var mapped = []struct{ inner, outer error }{
 func mapError(ctx context.Context, op string, err error) error {
 	if err == nil {
 		return nil
+	}
+	if errors.Is(err, store.ErrUnknown) {
+		// Also where the caller gave up: what was sent may still happen.
+		return fmt.Errorf("%s: %w: %w", op, ErrUnknown, err)
 	}
 	if cause := ctx.Err(); cause != nil && errors.Is(err, cause) {
 		return fmt.Errorf("%s: %w", op, err)

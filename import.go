@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"strconv"
 
-	"github.com/bytedance/sonic"
-
 	"github.com/jackcache/jackcache/internal/clock"
 	"github.com/jackcache/jackcache/internal/engine"
 	"github.com/jackcache/jackcache/internal/record"
@@ -121,7 +119,7 @@ func (m Message) importable() (_ Message, given bool, err error) {
 		m, err = m.build()
 		return m, given, err
 	}
-	if !sonic.Valid(m.JSON) {
+	if !ValidJSON(m.JSON) {
 		return m, false, invalid("Message.JSON is not JSON")
 	}
 	m, err = parseOne(m.JSON)
@@ -163,7 +161,7 @@ func (o Org) ImportValue(ctx context.Context, r RawKind, id string, value []byte
 	if r.k.opts.LocalOnly {
 		return 0, invalid("kind %q stays in the process and is not imported", r.k.opts.Name)
 	}
-	if !sonic.Valid(value) {
+	if !ValidJSON(value) {
 		return 0, invalid("%s: the value is not JSON", r.k.opts.Name)
 	}
 	if err := r.k.checkSize(len(value)); err != nil {

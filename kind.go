@@ -237,7 +237,7 @@ var codec = sonic.Config{ValidateString: true}.Froze()
 
 func encode[T any](value T) ([]byte, error) {
 	if raw, ok := any(value).(json.RawMessage); ok {
-		if !sonic.Valid(raw) {
+		if !ValidJSON(raw) {
 			return nil, fmt.Errorf("the value is not JSON")
 		}
 		return slices.Clone(raw), nil

@@ -9,7 +9,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/bytedance/sonic"
 	"github.com/google/uuid"
 	"github.com/tidwall/gjson"
 
@@ -39,7 +38,7 @@ type Message struct {
 // ParseMessages reads one JSON message or an array of them, as Message.JSON. It
 // returns ErrInvalid with the place of what is wrong.
 func ParseMessages(data []byte) ([]Message, error) {
-	if !sonic.Valid(data) {
+	if !ValidJSON(data) {
 		return nil, invalid("the messages are not JSON")
 	}
 	all := gjson.ParseBytes(data)
@@ -140,7 +139,7 @@ func (m Message) complete() (Message, error) {
 	if m.JSON == nil {
 		return m.build()
 	}
-	if !sonic.Valid(m.JSON) {
+	if !ValidJSON(m.JSON) {
 		return m, invalid("Message.JSON is not JSON")
 	}
 	parsed, err := parseOne(m.JSON)

@@ -6,6 +6,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
+
+	"github.com/bytedance/sonic"
+	"github.com/tidwall/gjson"
 
 	"github.com/jackcache/jackcache/internal/keys"
 )
@@ -82,6 +86,23 @@ func (r RawKind) Set(ctx context.Context, o Org, id string, value []byte, conds 
 // Delete removes a value.
 func (r RawKind) Delete(ctx context.Context, o Org, id string, conds ...Condition) error {
 	return r.k.delete(ctx, o, id, conds)
+}
+
+// ValidJSON reports whether data is one JSON value in UTF-8 (RFC 8259) that nests
+// at most 4,096 deep.
+func ValidJSON(data []byte) bool {
+	// The first check bounds the depth, but takes control characters and unknown
+	// escapes in strings for valid. Most values have neither; the others get a
+	// strict check, which recurses.
+	if !sonic.Valid(data) || !utf8.Valid(data) {
+		return false
+	}
+	for _, c := range data {
+		if c < ' ' || c == '\\' {
+			return gjson.ValidBytes(data)
+		}
+	}
+	return true
 }
 
 // Inspected is what a key of the shared store holds.

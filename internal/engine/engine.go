@@ -39,6 +39,8 @@ const (
 	// maxGenerations bounds how many organisations' generations are remembered.
 	// A forgotten one costs the next write of that organisation a second trip.
 	maxGenerations = 100_000
+	// mergeTimeout bounds an operation of an import, which nobody waits for.
+	mergeTimeout = 5 * time.Second
 	// followAbove is the difference from the store's time that is corrected at
 	// once; smaller ones are what the logical part of the clock is for.
 	followAbove = time.Second
@@ -109,6 +111,8 @@ func (e *Engine) Close(ctx context.Context) error {
 	e.closed.Store(true)
 	e.stopOnce.Do(func() { close(e.stop) })
 	e.done.Wait()
+	e.local.Close()
+	e.generations.StopAllGoroutines()
 	return errors.Join(e.cfg.Store.Close(ctx), e.cfg.Clock.Persist())
 }
 
@@ -221,8 +225,10 @@ func (e *Engine) Merge(ctx context.Context, op store.Op) (res store.Result, err 
 	if err := e.check(); err != nil {
 		return res, err
 	}
-	ctx, end := e.begin(ctx, OpImport)
-	defer end(&err)
+	ctx, cancel := context.WithTimeout(ctx, mergeTimeout)
+	defer cancel()
+	start := time.Now()
+	defer func() { e.meters.done(OpImport, time.Since(start), err) }()
 	op.Mode = store.Merge
 	op.Generation = e.known(op.Key.Org())
 	for range maxAttempts {

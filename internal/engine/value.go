@@ -116,6 +116,9 @@ func (e *Engine) Delete(ctx context.Context, k keys.Key, p Policy, cond store.Co
 		return err
 	}
 	if p.LocalOnly {
+		if cond.Kind != store.Always {
+			return ErrCondition
+		}
 		e.local.Delete(k)
 		return nil
 	}

@@ -60,3 +60,6 @@ func (l *Local) Len() int { return l.cache.EstimatedSize() }
 
 // Bytes returns about how much of the budget is used.
 func (l *Local) Bytes() uint64 { return l.cache.WeightedSize() }
+
+// Close ends the background work. The tier must not be used any more.
+func (l *Local) Close() { l.cache.StopAllGoroutines() }

@@ -154,6 +154,18 @@ func (s *Store) Apply(ctx context.Context, op store.Op) (store.Result, error) {
 	return store.Result{}, fmt.Errorf("%w: action %d", store.ErrRejected, op.Action)
 }
 
+// send runs a script where its caller belongs: those who wait for an answer on
+// the guarded client, replays and imports on that for long jobs.
+func (s *Store) send(ctx context.Context, mode store.Mode, f func(rueidis.Client) error) error {
+	if mode == store.Live {
+		return s.node.do(ctx, 1, func() error { return f(s.node.client) })
+	}
+	if !s.node.breaker.Allow() {
+		return errOpen
+	}
+	return f(s.jobs)
+}
+
 func (s *Store) set(ctx context.Context, op store.Op) (store.Result, error) {
 	value := record.Value{Version: op.Version, Generation: op.Generation, Flags: op.Flags, Stored: op.Payload}
 	stored := value.Append(make([]byte, 0, record.MaxHeader+len(op.Payload)))
@@ -171,8 +183,8 @@ func (s *Store) set(ctx context.Context, op store.Op) (store.Result, error) {
 		}
 	}
 	var line string
-	err := s.node.do(ctx, 1, func() (err error) {
-		line, err = valueSet.run(ctx, s.node.client,
+	err := s.send(ctx, op.Mode, func(c rueidis.Client) (err error) {
+		line, err = valueSet.run(ctx, c,
 			[]string{op.Key.String(), s.generationOf(op.Key.Org())},
 			[]string{
 				textOf(stored), hexadecimal(op.Generation), millis(op.TTL), instant(op.ExpiresAt),
@@ -189,8 +201,8 @@ func (s *Store) set(ctx context.Context, op store.Op) (store.Result, error) {
 func (s *Store) converse(ctx context.Context, op store.Op) (store.Result, error) {
 	args := conversationArgs(op)
 	var answer []string
-	err := s.node.do(ctx, 1, func() (err error) {
-		answer, err = conversation.run(ctx, s.node.client,
+	err := s.send(ctx, op.Mode, func(c rueidis.Client) (err error) {
+		answer, err = conversation.run(ctx, c,
 			[]string{op.Key.String(), s.opts.Space.Meta(op.Key), s.generationOf(op.Key.Org())}, args).AsStrSlice()
 		return err
 	})

@@ -314,7 +314,9 @@ for i = 0, count - 1 do
     save(id, list)
     place('d', list[1][1])
   else
-    if tail[order] then
+    if tail[order] and live then
+      return answer('conflict', '', nil, id)
+    elseif tail[order] then
       place('x', order)
     else
       local old = tail[first[1]]

@@ -22,7 +22,7 @@ func (s *suite) raiseIsMax(t *testing.T) {
 		t.Errorf("missing generation = %d, want 0", g)
 	}
 	for _, c := range []struct{ to, want uint64 }{
-		{0, 0}, {3, 3}, {3, 3}, {1, 3}, {0, 3}, {9, 9}, {10, 10}, {9, 10}, {1 << 40, 1 << 40}, {1<<53 + 1, 1<<53 + 1}, {1 << 53, 1<<53 + 1},
+		{0, 0}, {3, 3}, {3, 3}, {1, 3}, {0, 3}, {9, 9}, {10, 10}, {9, 10}, {1 << 40, 1 << 40}, {1<<52 + 1, 1<<52 + 1}, {1 << 52, 1<<52 + 1},
 	} {
 		if g := s.raise(t, o, c.to); g != c.want {
 			t.Errorf("raise to %d gives %d, want %d", c.to, g, c.want)

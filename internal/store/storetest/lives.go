@@ -170,11 +170,18 @@ func (s *suite) maxLife(t *testing.T) {
 		t.Errorf("expires at %v, want %v", created.ExpiresAt, want)
 	}
 	end := created.StoreTime.Add(bound)
+	later := created.StoreTime.Add(10 * precision)
+	eventually(t, "some time", func() bool { return s.storeTime(t).After(later) })
 	if res := s.must(t, op("b", 9*time.Minute), store.Applied); res.ExpiresAt.After(end.Add(precision)) {
 		t.Errorf("expires at %v, bound by %v", res.ExpiresAt, end)
 	}
 	if res := s.must(t, op("c", life), store.Applied); !near(res.ExpiresAt, end) {
 		t.Errorf("expires at %v, want the bound %v", res.ExpiresAt, end)
+	}
+	replay := s.merged(appendOp(s.newConversation(t), s.clock.Now(), msg("a", "hi")))
+	replay.MaxLife = bound
+	if res := s.must(t, replay, store.Applied); !near(res.ExpiresAt, res.StoreTime.Add(bound)) {
+		t.Errorf("merged: expires at %v, want the bound %v after %v", res.ExpiresAt, bound, res.StoreTime)
 	}
 	short := s.newConversation(t)
 	first := lived(appendOp(short, s.clock.Now(), msg("a", "hi")), life)

