@@ -1,7 +1,9 @@
 package jackcache
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -97,12 +99,29 @@ func ValidJSON(data []byte) bool {
 	if !sonic.Valid(data) || !utf8.Valid(data) {
 		return false
 	}
-	for _, c := range data {
-		if c < ' ' || c == '\\' {
-			return gjson.ValidBytes(data)
-		}
+	if bytes.IndexByte(data, '\\') >= 0 || hasControl(data) {
+		return gjson.ValidBytes(data)
 	}
 	return true
+}
+
+// hasControl reports whether data has a byte below 0x20, eight at a time: this
+// is on the path of every write.
+func hasControl(data []byte) bool {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	for len(data) >= 8 {
+		x := binary.LittleEndian.Uint64(data)
+		if (x-ones*0x20)&^x&highs != 0 {
+			return true
+		}
+		data = data[8:]
+	}
+	for _, c := range data {
+		if c < 0x20 {
+			return true
+		}
+	}
+	return false
 }
 
 // Inspected is what a key of the shared store holds.

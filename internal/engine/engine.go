@@ -182,19 +182,22 @@ func (e *Engine) apply(ctx context.Context, op store.Op) (store.Result, error) {
 			return res, err
 		}
 		e.observe(op.Key, res)
-		switch res.Status {
-		case store.Applied, store.Unchanged:
-			if res.Generation <= op.Generation {
-				return res, nil
-			}
-			// Invalidated meanwhile: apply it under the new generation. What it asked
-			// of the value before held; now it is its own.
-			op.Generation = res.Generation
-			if op.If.Kind != store.Always {
+		if res.Generation > op.Generation {
+			// Invalidated meanwhile, or this instance did not know: whatever the
+			// answer, it looked at data that is not there any more.
+			if op.If.Kind != store.Always && res.Status == store.Applied {
+				// What it asked of the value before held; now the value is its own.
 				op.If = store.Condition{Kind: store.IfSeen, Version: op.Version}
 			}
-		case store.Stale:
-			op.Generation = max(res.Generation, op.Generation)
+			op.Generation = res.Generation
+			if res.Status == store.Superseded || res.Status == store.Ahead {
+				op.Version = e.cfg.Clock.Now()
+			}
+			continue
+		}
+		switch res.Status {
+		case store.Applied, store.Unchanged:
+			return res, nil
 		case store.Superseded:
 			op.Version = e.cfg.Clock.Now()
 		case store.Ahead:
@@ -207,7 +210,7 @@ func (e *Engine) apply(ctx context.Context, op store.Op) (store.Result, error) {
 			op.Version = e.cfg.Clock.Now()
 		case store.ConditionFail:
 			return res, ErrCondition
-		default:
+		default: // Stale tells a higher generation, Expired is for replays
 			return res, fmt.Errorf("store answered with status %d", res.Status)
 		}
 	}

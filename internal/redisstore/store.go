@@ -209,15 +209,15 @@ func (s *Store) converse(ctx context.Context, op store.Op) (store.Result, error)
 	if err := classify(err, writing); err != nil {
 		return store.Result{}, err
 	}
-	if len(answer) < 6 {
+	if len(answer) < 7 {
 		return store.Result{}, fmt.Errorf("%w: the script answered %q", store.ErrCorrupt, answer)
 	}
-	res, err := parseAnswer(answer[:5])
+	res, err := parseAnswer(answer[:6])
 	if err != nil {
 		return res, err
 	}
-	res.ConflictID = answer[5]
-	for _, p := range answer[6:] {
+	res.ConflictID = answer[6]
+	for _, p := range answer[7:] {
 		order, err := record.ParseOrder(p[1:])
 		if err != nil {
 			return res, err
@@ -253,14 +253,15 @@ var statuses = map[string]store.Status{
 	"condition": store.ConditionFail, "expired": store.Expired,
 }
 
-// parseAnswer reads status, version, generation, expiry, time.
+// parseAnswer reads status, version, generation, what is left of the life in
+// milliseconds, and the time in seconds and microseconds.
 func parseAnswer(f []string) (store.Result, error) {
-	if len(f) != 5 || statuses[f[0]] == 0 {
+	if len(f) != 6 || statuses[f[0]] == 0 {
 		return store.Result{}, fmt.Errorf("%w: a script answered %q", store.ErrCorrupt, f)
 	}
 	res := store.Result{Status: statuses[f[0]]}
 	var err error
-	if f[1] != "-" && f[1] != "" {
+	if f[1] != "-" {
 		if res.Version, err = clock.Parse(f[1]); err != nil {
 			return res, fmt.Errorf("%w: a script answered version %q", store.ErrCorrupt, f[1])
 		}
@@ -268,15 +269,16 @@ func parseAnswer(f []string) (store.Result, error) {
 	if res.Generation, err = parseGeneration(f[2]); err != nil {
 		return res, err
 	}
-	expiry, err1 := strconv.ParseInt(f[3], 10, 64)
-	now, err2 := strconv.ParseInt(f[4], 10, 64)
-	if err1 != nil || err2 != nil {
+	left, err1 := strconv.ParseInt(f[3], 10, 64)
+	seconds, err2 := strconv.ParseInt(f[4], 10, 64)
+	micros, err3 := strconv.ParseInt(f[5], 10, 64)
+	if err1 != nil || err2 != nil || err3 != nil {
 		return res, fmt.Errorf("%w: a script answered the times %q", store.ErrCorrupt, f[3:])
 	}
-	if expiry > 0 {
-		res.ExpiresAt = time.UnixMilli(expiry)
+	res.StoreTime = time.Unix(seconds, micros*1000)
+	if left > 0 {
+		res.ExpiresAt = res.StoreTime.Truncate(time.Millisecond).Add(time.Duration(left) * time.Millisecond)
 	}
-	res.StoreTime = time.UnixMilli(now)
 	return res, nil
 }
 

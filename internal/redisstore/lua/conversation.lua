@@ -8,7 +8,8 @@
 --       9 window in messages  10 slack  11 window in bytes, or 0  12 ids to remember
 --       13 most ms that a version may be ahead
 --       then for each message: order and flags, id, digest, payload
--- Gives status, version, generation, expiry, time, conflict; then for each
+-- Gives status, version, generation, what is left of the life in ms, the time in
+-- seconds and microseconds, the id of a conflict; then for each
 -- message a letter (n new, d duplicate, x dropped) and the order where it stands.
 --
 -- The hash has floor, trimmedTo, highest (of all remembered orders), generation,
@@ -44,7 +45,8 @@ local function integer(n) return string.format('%.0f', n) end
 local placed = {}
 local function answer(status, v, current, conflict)
   current = current or (KEYS[3] and redis.call('GET', KEYS[3])) or '0'
-  return {status, v, current, integer(expiresAt), integer(now), conflict or '', unpack(placed)}
+  return {status, v == '' and '-' or v, current, integer(math.max(expiresAt - now, 0)), time[1], time[2],
+    conflict or '', unpack(placed)}
 end
 
 -- Step 1.

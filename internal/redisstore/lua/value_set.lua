@@ -3,18 +3,25 @@
 -- ARGV  1 record  2 its generation, hexadecimal  3 life in ms, or 0
 --       4 expiry in ms since 1970, or 0  5 condition: '', 'absent', 'version', 'seen'
 --       6 version of the condition, or ''  7 most ms that a version may be ahead
--- Gives one line: status, version, generation, expiry, time.
+-- Gives one line: status, version, generation, what is left of the life in ms,
+-- and the time in seconds and microseconds. Numbers stay the texts that they are
+-- where that can be: making them costs as much as a command.
 local record, version = ARGV[1], string.sub(ARGV[1], 1, 20)
-local generation, expires = tonumber(ARGV[2], 16), tonumber(ARGV[4])
+local generation = tonumber(ARGV[2], 16)
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local current = KEYS[2] and redis.call('GET', KEYS[2]) or '0'
+local tail = ' ' .. time[1] .. ' ' .. time[2]
 
-if tonumber(string.sub(version, 1, 12), 16) > now + ARGV[7] then
-  return 'ahead - ' .. current .. string.format(' 0 %.0f', now)
+if tonumber(string.sub(version, 1, 12), 16) > time[1] * 1000 + ARGV[7] then
+  return 'ahead - ' .. current .. ' 0' .. tail
 end
-if expires > 0 and expires <= now then
-  return 'expired - ' .. current .. string.format(' 0 %.0f', now)
+local life = ARGV[3]
+if ARGV[4] ~= '0' then
+  local left = ARGV[4] - (time[1] * 1000 + math.floor(time[2] / 1000))
+  if left <= 0 then
+    return 'expired - ' .. current .. ' 0' .. tail
+  end
+  life = string.format('%.0f', left)
 end
 
 -- Header: 20 version, format digit, 2 flags, generation, "|".
@@ -45,11 +52,7 @@ end
 if status then
   local left = redis.call('PTTL', KEYS[1])
   return status .. (stored == '' and '-' or stored) .. ' ' .. current
-    .. string.format(' %.0f %.0f', left > 0 and now + left or 0, now)
+    .. ' ' .. string.format('%.0f', math.max(left, 0)) .. tail
 end
-if expires == 0 then
-  expires = now + ARGV[3]
-end
-local expiry = string.format('%.0f', expires)
-redis.call('SET', KEYS[1], record, 'PXAT', expiry)
-return 'applied ' .. version .. ' ' .. current .. ' ' .. expiry .. string.format(' %.0f', now)
+redis.call('SET', KEYS[1], record, 'PX', life)
+return 'applied ' .. version .. ' ' .. current .. ' ' .. life .. tail
