@@ -358,3 +358,28 @@ func TestHealthNamesTheEvictionPolicy(t *testing.T) {
 		t.Errorf("health: %+v, want degraded for maxmemory-policy", h)
 	}
 }
+
+// An instance that does not know that an organisation was invalidated must not
+// take what is gone for what is there.
+func TestNewInstanceAfterInvalidate(t *testing.T) {
+	server := redistest.Start(t)
+	ctx, p := t.Context(), phone(1)
+	old := instance(t, server, slow)
+	org := old.Cache.Org("org-1")
+	_, err1 := org.Conversation(p).Append(ctx, message("m1", "before"))
+	_, err2 := old.Kinds.Summary.Set(ctx, org, p, assistant.Summary{Text: "before"})
+	if err := errors.Join(err1, err2, org.Invalidate(ctx)); err != nil {
+		t.Fatal(err)
+	}
+	org = instance(t, server, slow).Cache.Org("org-1")
+	if res, err := org.Conversation(p).Append(ctx, message("m1", "after")); err != nil || res.Appended != 1 {
+		t.Errorf("append of an id that was there before: %+v, %v", res, err)
+	}
+	if _, err := old.Kinds.Summary.Set(ctx, old.Cache.Org("org-1"), p, assistant.Summary{Text: "after"}, jackcache.IfAbsent()); err != nil {
+		t.Errorf("set if absent: %v", err)
+	}
+	turn, err := old.Turn(ctx, old.Cache.Org("org-1"), p, jackcache.ReadOptions{})
+	if err != nil || len(turn.Messages) != 1 || turn.Messages[0].Content != "after" || turn.Summary != "after" {
+		t.Errorf("then there is %+v, %v", turn, err)
+	}
+}
