@@ -41,9 +41,11 @@ func NewVersion(ms int64, counter, node uint16) Version {
 
 // Historic returns a version for data that is older than every live write but
 // newer than what a Historic call with an earlier time gave: loads of a missing
-// value, and imported values.
+// value, and imported values. Times before 1970 or past the year 36000 are
+// broken timestamps and taken as the bounds of what it can express.
 func Historic(at time.Time, node uint16) Version {
-	return NewVersion(at.Unix(), uint16(at.Nanosecond()/int(time.Millisecond)), node)
+	seconds := min(max(at.Unix(), 1), historicLimit-1)
+	return NewVersion(seconds, uint16(at.Nanosecond()/int(time.Millisecond)), node)
 }
 
 // Parse reads the textual form. It is the inverse of String.

@@ -46,7 +46,7 @@ func ParsePhone(s, region string) (Phone, error) {
 	if len(s) > MaxPart {
 		return Phone{}, fmt.Errorf("%w phone: it has %d bytes; allowed are 1 to %d", ErrInvalid, len(s), MaxPart)
 	}
-	n := dropScheme(strings.TrimSpace(s))
+	n := dropScheme(trim(s))
 	if rest, ok := international(n); ok {
 		digits, ok := onlyDigits(rest)
 		if !ok || len(digits) < minPhoneDigits || len(digits) > maxPhoneDigits {
@@ -72,10 +72,16 @@ func isE164(s string) bool {
 	return true
 }
 
+// trim drops spaces and invisible marks around a number: phones copied from an
+// address book begin with a text direction.
+func trim(s string) string {
+	return strings.TrimFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) })
+}
+
 func dropScheme(s string) string {
 	for _, scheme := range []string{"tel:", "whatsapp:"} {
 		if len(s) >= len(scheme) && strings.EqualFold(s[:len(scheme)], scheme) {
-			return strings.TrimSpace(s[len(scheme):])
+			return trim(s[len(scheme):])
 		}
 	}
 	return s

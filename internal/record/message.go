@@ -2,6 +2,7 @@ package record
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -35,10 +36,7 @@ func (o Order) String() string { return string(o.Append(make([]byte, 0, OrderLen
 
 // Compare returns -1, 0 or +1.
 func (o Order) Compare(p Order) int {
-	if c := o.Version.Compare(p.Version); c != 0 {
-		return c
-	}
-	return int(o.Index) - int(p.Index)
+	return cmp.Or(o.Version.Compare(p.Version), cmp.Compare(o.Index, p.Index))
 }
 
 // ParseOrder reads the textual form.
@@ -105,14 +103,15 @@ func ParseMessage(b []byte) (Message, error) {
 	if !ok {
 		return Message{}, fmt.Errorf("%w: no generation", ErrCorrupt)
 	}
-	if m.Generation, err = parseHex(generation); err != nil {
+	if m.Generation, err = parseGeneration(generation); err != nil {
 		return Message{}, err
 	}
 	arrival, rest, ok := bytes.Cut(rest, []byte{'|'})
 	if !ok {
 		return Message{}, fmt.Errorf("%w: no arrival", ErrCorrupt)
 	}
-	if m.Arrival, err = strconv.ParseInt(string(arrival), 10, 64); err != nil || m.Arrival < 0 {
+	m.Arrival, err = strconv.ParseInt(string(arrival), 10, 64)
+	if err != nil || m.Arrival < 0 || len(arrival) > 1 && arrival[0] == '0' || arrival[0] == '+' || arrival[0] == '-' {
 		return Message{}, fmt.Errorf("%w: arrival %q", ErrCorrupt, arrival)
 	}
 	id, payload, ok := bytes.Cut(rest, []byte{'|'})

@@ -85,7 +85,7 @@ func ParseValue(b []byte) (Value, error) {
 	if !ok {
 		return Value{}, fmt.Errorf("%w: no end of header", ErrCorrupt)
 	}
-	if v.Generation, err = parseHex(generation); err != nil {
+	if v.Generation, err = parseGeneration(generation); err != nil {
 		return Value{}, err
 	}
 	v.Stored = payload
@@ -110,6 +110,14 @@ func parseFlags(b []byte) (Flags, error) {
 		return 0, fmt.Errorf("%w: flags %02x are of a later format", ErrCorrupt, f)
 	}
 	return Flags(f), nil
+}
+
+// parseGeneration refuses leading zeros, so that one record has one spelling.
+func parseGeneration(b []byte) (uint64, error) {
+	if len(b) > 1 && b[0] == '0' {
+		return 0, fmt.Errorf("%w: generation %q has a leading zero", ErrCorrupt, b)
+	}
+	return parseHex(b)
 }
 
 // parseHex reads 1 to 16 lower-case hexadecimal digits.

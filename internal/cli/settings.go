@@ -1,0 +1,153 @@
+package cli
+
+import (
+	"strings"
+	"time"
+
+	"github.com/jackcache/jackcache"
+	"github.com/jackcache/jackcache/httpapi"
+)
+
+// setting is one row of the table that feeds flags, environment, .env, help and
+// the documentation.
+type setting struct {
+	env    string // the variable; its name in this package, too
+	value  kind
+	def    string // as a user would write it; empty: none
+	help   string
+	secret bool // never printed, and no flag: command lines are public
+	// later says what this version cannot do yet where the value asks for it.
+	later func(value any) string
+}
+
+// flag is the name of the setting's flag; empty: it has none.
+func (s setting) flag() string {
+	if s.secret || s.later != nil {
+		return ""
+	}
+	return strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(s.env, "JACKCACHE_")), "_", "-")
+}
+
+// group is a part of the table under one heading.
+type group struct {
+	title string
+	rows  []setting
+}
+
+const (
+	production = "production"
+	embedded   = "embedded"
+	redis      = "redis"
+)
+
+const (
+	shortest = time.Millisecond
+	gib      = 1 << 30
+)
+
+// table is the only list of settings.
+var table = []group{
+	{"Server", []setting{
+		{env: "JACKCACHE_ADDR", value: hostPort{}, def: "127.0.0.1:8080",
+			help: "Where the server listens, and where commands look for it. Elsewhere than on this host it wants JACKCACHE_API_TOKEN or --insecure."},
+		{env: "JACKCACHE_API_TOKEN", value: text{}, secret: true,
+			help: "What callers must send as a bearer token."},
+		{env: "JACKCACHE_MAX_BODY", value: size{1 << 10, gib}, def: bytesText(httpapi.DefaultMaxBody),
+			help: "The largest body of a request. Imports may be of any length."},
+		{env: "JACKCACHE_STRICT_READY", value: onOff{}, def: "off",
+			help: "Makes /readyz answer 503 while the cache is degraded."},
+		{env: "JACKCACHE_DRAIN_DELAY", value: span{0, time.Hour}, def: "0s",
+			help: "How long /readyz answers 503 after SIGTERM before connections are closed. Set it to what your load balancer needs to notice."},
+		{env: "JACKCACHE_SHUTDOWN_TIMEOUT", value: span{0, time.Hour}, def: "10s",
+			help: "How long requests under way may take when the server stops."},
+		{env: "JACKCACHE_LOG_LEVEL", value: words{"debug", "info", "warn", "error"}, def: "info",
+			help: "The least important lines that the server logs."},
+		{env: "JACKCACHE_LOG_FORMAT", value: words{"auto", "text", "json"}, def: "auto",
+			help: "auto is text on a terminal and JSON elsewhere."},
+		{env: "NODE_ENV", value: text{}, def: "development",
+			help: "production makes keys start with jack:prod:, anything else with jack:dev:."},
+	}},
+	{"Store", []setting{
+		{env: "JACKCACHE_STORE", value: words{"auto", embedded, redis}, def: "auto",
+			help: "auto is Redis where REDIS_HOST or REDIS_URL is set, else the embedded store. In production the embedded store wants to be named."},
+		{env: "JACKCACHE_DATA_DIR", value: text{}, def: jackcache.DefaultDataDir,
+			help: "Directory of this instance: the embedded store, the clock."},
+		{env: "USE_REDIS", value: onOff{}, def: "on",
+			help: "off means the embedded store, whatever else is set for Redis."},
+		{env: "REDIS_HOST", value: text{}, help: "Host of the Redis or Valkey server."},
+		{env: "REDIS_PORT", value: number{1, 65535}, def: "6379", help: "Its port."},
+		{env: "REDIS_USERNAME", value: text{}, help: "User of its access list, where it has one."},
+		{env: "REDIS_PASSWORD", value: text{}, secret: true, help: "Password of the user or the server."},
+		{env: "REDIS_DB", value: number{0, 1 << 20}, def: "0", help: "Number of the database."},
+		{env: "REDIS_URL", value: redisURL{}, secret: true,
+			help: "All of the above in one: redis://user:password@host:port/db."},
+		{env: "JACKCACHE_REDIS_IN_FLIGHT", value: number{1, 3 << 10}, def: numberText(jackcache.DefaultInFlight),
+			help: "How many commands may wait for Redis at a time."},
+		{env: "JACKCACHE_BUDGET", value: span{2 * time.Millisecond, time.Minute}, def: spanText(jackcache.DefaultBudget),
+			help: "The most that an operation on one key takes with Redis."},
+		{env: "JACKCACHE_EMBEDDED_BUDGET", value: span{2 * time.Millisecond, time.Minute}, def: spanText(jackcache.DefaultEmbeddedBudget),
+			help: "The same with the embedded store, whose writes wait for the disk."},
+		{env: "JACKCACHE_EMBEDDED_BYTES", value: size{1 << 20, 1 << 50}, def: bytesText(jackcache.DefaultEmbeddedBytes),
+			help: "The most that the embedded store keeps; then writes are refused."},
+		{env: "JACKCACHE_LOCAL_BYTES", value: size{1 << 16, 1 << 40}, def: bytesText(jackcache.DefaultLocalBytes),
+			help: "The most that kinds which stay in the process keep."},
+
+		{env: "REDIS_TLS", value: onOff{}, def: "off", later: func(v any) string { return when(v == true, "TLS to Redis") }},
+		{env: "REDIS_CA_FILE", value: text{}, later: func(v any) string { return when(v != "", "TLS to Redis") }},
+		{env: "REDIS_MODE", value: words{"standalone", "sentinel", "cluster"}, def: "standalone",
+			later: func(v any) string { return when(v != "standalone", "Redis Sentinel and Cluster") }},
+		{env: "REDIS_ADDRS", value: text{}, later: func(v any) string { return when(v != "", "Redis Sentinel and Cluster") }},
+		{env: "REDIS_SENTINEL_MASTER", value: text{}, later: func(v any) string { return when(v != "", "Redis Sentinel") }},
+	}},
+	{"Conversations", []setting{
+		{env: "JACKCACHE_WINDOW", value: number{1, jackcache.MaxWindow}, def: numberText(jackcache.DefaultWindow),
+			help: "How many messages of a conversation are kept."},
+		{env: "JACKCACHE_WINDOW_BYTES", value: size{1 << 10, 256 << 20}, def: bytesText(jackcache.DefaultWindowBytes),
+			help: "How many bytes of them, as stored."},
+		{env: "JACKCACHE_MESSAGE_BYTES", value: size{64, 16 << 20}, def: bytesText(jackcache.DefaultMessageBytes),
+			help: "The largest message."},
+		{env: "JACKCACHE_BATCH", value: number{1, jackcache.MaxBatch}, def: numberText(jackcache.DefaultBatch),
+			help: "The most messages of one append."},
+		{env: "JACKCACHE_MESSAGE_COMPRESS_ABOVE", value: size{1, gib}, def: bytesText(jackcache.DefaultCompressAbove),
+			help: "From which size a message is stored compressed."},
+		{env: "JACKCACHE_MAX_LIFE", value: span{0, jackcache.MaxTTL}, def: "0s",
+			help: "The longest life of a conversation from its first message; 0s: no bound."},
+		{env: "JACKCACHE_PHONE_REGION", value: region{}, def: "US",
+			help: "Where numbers without a country code are read."},
+		{env: "JACKCACHE_DIRECTORY", value: onOff{}, def: "off",
+			help: "Opens the directory of phones without an organisation."},
+		{env: "JACKCACHE_FORGET_FOR", value: span{time.Hour, 3650 * day}, def: spanText(jackcache.DefaultForgetFor),
+			help: "How long it is remembered that a person was forgotten, so that no import brings the person back."},
+	}},
+	{"Lives, from the last write", []setting{
+		{env: "JACKCACHE_TTL_CONVERSATION_CONTEXT", value: span{time.Second, jackcache.MaxTTL}, def: "2h", help: "Conversations."},
+		{env: "JACKCACHE_TTL_CONVERSATION_SUMMARY", value: ttl, def: "2h", help: "Summaries."},
+		{env: "JACKCACHE_TTL_PHONE_TO_LEAD", value: ttl, def: "2h", help: "Lead mappings, both ways."},
+		{env: "JACKCACHE_TTL_LEAD_DATA", value: ttl, def: "5m", help: "Data of leads."},
+		{env: "JACKCACHE_TTL_CONVERSATION_HISTORY", value: ttl, def: "2m", help: "Conversation histories."},
+		{env: "JACKCACHE_TTL_ORGANIZATION_DATA", value: ttl, def: "2m", help: "Data of organisations."},
+		{env: "JACKCACHE_TTL_AGENT_CONFIG", value: ttl, def: "1h", help: "Configurations of agents."},
+		{env: "JACKCACHE_TTL_PRE_COMPUTED_CONTEXT", value: ttl, def: "2m", help: "Prepared contexts."},
+		{env: "JACKCACHE_TTL_SSE_RESPONSE", value: ttl, def: "10s", help: "Responses of streams; they stay in the process."},
+	}},
+}
+
+var ttl = span{shortest, jackcache.MaxTTL}
+
+func when(asked bool, what string) string {
+	if asked {
+		return what
+	}
+	return ""
+}
+
+// all returns every row of the table.
+func all(yield func(setting) bool) {
+	for _, g := range table {
+		for _, s := range g.rows {
+			if !yield(s) {
+				return
+			}
+		}
+	}
+}
