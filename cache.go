@@ -79,7 +79,7 @@ func (c *Cache) openStore(ctx context.Context) error {
 	)
 	if o.Redis == nil {
 		shared, err = filestore.Open(filepath.Join(o.DataDir, "embedded.db"), filestore.Options{
-			Space: c.space, Now: o.Now, MaxBytes: o.Embedded.MaxBytes, Logger: o.Logger,
+			Space: c.space, Now: clk.Steady, MaxBytes: o.Embedded.MaxBytes, Logger: o.Logger,
 		})
 	} else {
 		timeout = time.Duration(float64(o.Budget) * storeShare)
@@ -93,7 +93,7 @@ func (c *Cache) openStore(ctx context.Context) error {
 	}
 	c.engine, err = engine.New(engine.Config{
 		Store: shared, Clock: clk, Timeout: timeout, LoadTimeout: o.LoadTimeout,
-		LocalBytes: uint64(o.LocalBytes), Logger: o.Logger,
+		LocalBytes: uint64(o.LocalBytes), OwnTime: o.Redis == nil, Logger: o.Logger,
 	})
 	if err != nil {
 		return errors.Join(err, shared.Close(ctx))
@@ -155,4 +155,13 @@ func (c *Cache) phone(s string) (keys.Phone, error) {
 		return p, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	return p, nil
+}
+
+// CheckID returns ErrInvalid, with what is allowed, for a text that cannot be an
+// opaque or lead id.
+func CheckID(id string) error {
+	if _, err := keys.ParseID(id); err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return nil
 }

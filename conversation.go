@@ -83,13 +83,13 @@ func (c Conversation) Append(ctx context.Context, msgs ...Message) (Appended, er
 	if len(msgs) == 0 && c.err == nil {
 		return Appended{}, invalid("no messages to append")
 	}
-	return c.write(ctx, "append", msgs, c.org.cache.engine.Append)
+	return c.write(ctx, "append", msgs, (*engine.Engine).Append)
 }
 
 // Replace puts msgs in the place of everything that was written to the
 // conversation before.
 func (c Conversation) Replace(ctx context.Context, msgs ...Message) (Appended, error) {
-	return c.write(ctx, "replace", msgs, c.org.cache.engine.Replace)
+	return c.write(ctx, "replace", msgs, (*engine.Engine).Replace)
 }
 
 // Clear removes everything that was written to the conversation before. Older
@@ -104,7 +104,7 @@ func (c Conversation) Clear(ctx context.Context) error {
 
 func (c Conversation) key() keys.Key { return c.org.conversationKey(c.phone) }
 
-type writeFunc func(context.Context, keys.Key, []engine.Message, engine.Limits) (store.Result, error)
+type writeFunc func(*engine.Engine, context.Context, keys.Key, []engine.Message, engine.Limits) (store.Result, error)
 
 func (c Conversation) write(ctx context.Context, what string, msgs []Message, write writeFunc) (Appended, error) {
 	if c.err != nil {
@@ -114,7 +114,7 @@ func (c Conversation) write(ctx context.Context, what string, msgs []Message, wr
 	if err != nil {
 		return Appended{}, err
 	}
-	res, err := write(ctx, c.key(), batch, c.org.cache.limits())
+	res, err := write(c.org.cache.engine, ctx, c.key(), batch, c.org.cache.limits())
 	if errors.Is(err, engine.ErrConflict) {
 		return Appended{}, fmt.Errorf("%s: %w", what, &ConflictError{ID: res.ConflictID})
 	}

@@ -73,6 +73,9 @@ func mapError(ctx context.Context, op string, err error) error {
 	if err == nil {
 		return nil
 	}
+	if loader := (*engine.LoadError)(nil); errors.As(err, &loader) {
+		return loader.Err
+	}
 	if errors.Is(err, store.ErrUnknown) {
 		// Also where the caller gave up: what was sent may still happen.
 		return fmt.Errorf("%s: %w: %w", op, ErrUnknown, err)

@@ -89,7 +89,7 @@ func (c Conversation) place(msgs []Message) ([]engine.Message, error) {
 			return nil, fmt.Errorf("message %d: %w", i, err)
 		}
 		switch t := m.Timestamp; {
-		case t.IsZero() || t.After(now) || t.UnixMilli() == ms:
+		case t.IsZero() || t.UnixMilli() < 1 || t.After(now) || t.UnixMilli() == ms:
 			run++
 		default:
 			ms, run = t.UnixMilli(), 0
@@ -116,7 +116,9 @@ func (c Conversation) place(msgs []Message) ([]engine.Message, error) {
 func (m Message) importable() (_ Message, given bool, err error) {
 	given = m.ID != ""
 	if m.JSON == nil {
-		m, err = m.build()
+		if m, err = m.build(); err == nil && !given {
+			m.ID, m.JSON = "", withoutID(m.JSON, true)
+		}
 		return m, given, err
 	}
 	if !ValidJSON(m.JSON) {
@@ -174,6 +176,13 @@ func (o Org) ImportValue(ctx context.Context, r RawKind, id string, value []byte
 	}
 	if present.Found && bytes.Equal(present.Payload, value) {
 		return Unchanged, nil
+	}
+	forgotten, err := cache.engine.Get(ctx, cache.space.Forgotten(key), engine.Policy{})
+	if err != nil {
+		return 0, mapError(ctx, "import "+r.k.opts.Name, err)
+	}
+	if forgotten.Found {
+		return SetAside, nil
 	}
 	stored, flags := record.Compress(bytes.Clone(value), r.k.policy.CompressAbove)
 	clk := cache.engine.Clock()

@@ -52,10 +52,11 @@ type KindOptions struct {
 	// compressed. Default 1 KiB; negative means never.
 	CompressAbove int
 	// LocalOnly keeps values in this process; they are not shared, not
-	// conditional, and gone when it ends.
+	// conditional, and gone when it ends. An invalidation by another instance
+	// reaches them when this one next asks the store about the organisation.
 	LocalOnly bool
 	// Directory lets the kind be used without an organisation, through
-	// Cache.Directory.
+	// Cache.Directory. Only for the kind with the key type phoneToLead.
 	Directory bool
 }
 

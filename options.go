@@ -73,7 +73,8 @@ type RedisOptions struct {
 	// DB is the number of the database. Use one per environment: invalidation
 	// messages of Redis do not tell databases apart.
 	DB int
-	// InFlight bounds the commands that wait for an answer. Default 2048.
+	// InFlight bounds the commands that wait for an answer, 16 to 4096. Default
+	// 2048.
 	InFlight int
 }
 
@@ -213,7 +214,7 @@ func (o Options) validate() error {
 	between("Embedded.MaxBytes", o.Embedded.MaxBytes, 1<<20, 1<<50)
 	if o.Redis != nil {
 		between("Redis.DB", int64(o.Redis.DB), 0, 1<<20)
-		between("Redis.InFlight", int64(o.Redis.InFlight), 1, 3<<10)
+		between("Redis.InFlight", int64(o.Redis.InFlight), 16, 4<<10)
 	}
 	return errors.Join(append(errs, checkKinds(o.Kinds))...)
 }

@@ -190,9 +190,13 @@ type Forgotten struct {
 }
 
 // Forget removes a person: the conversation, every kind whose id is a phone,
-// and where the phone belongs to a lead every kind whose id is a lead. For
-// Options.ForgetFor no older write, load or import brings the data back. It may
-// be repeated, and must be after an error: what was done before stays done.
+// and where the phone belongs to a lead every kind whose id is a lead. What was
+// written before does not come back, and for Options.ForgetFor nothing is
+// imported for the person. It may be repeated, and must be after an error: what
+// was done before stays done.
+//
+// The phone's entry in the directory, which belongs to no organisation, stays;
+// so does the data of a lead that the phone was unlinked from before.
 func (o Org) Forget(ctx context.Context, phone string) (Forgotten, error) {
 	if err := o.check(); err != nil {
 		return Forgotten{}, err
@@ -249,9 +253,16 @@ func (o Org) forgetValue(ctx context.Context, k *kind, id string) error {
 	if err != nil {
 		return err
 	}
-	policy := k.policy
-	policy.Keep = max(policy.Keep, o.cache.opts.ForgetFor)
-	err = o.cache.engine.Delete(ctx, key, policy, store.Condition{})
+	if !k.opts.LocalOnly {
+		// Before the deletion, so that nothing is imported in between. The
+		// tombstone alone would end with the next write, or its organisation's
+		// generation.
+		policy := engine.Policy{TTL: o.cache.opts.ForgetFor, CompressAbove: -1}
+		if _, err := o.cache.engine.Set(ctx, o.cache.space.Forgotten(key), []byte("true"), policy, store.Condition{}); err != nil {
+			return mapError(ctx, "forget "+k.opts.Name, err)
+		}
+	}
+	err = o.cache.engine.Delete(ctx, key, k.policy, store.Condition{})
 	return mapError(ctx, "forget "+k.opts.Name, err)
 }
 

@@ -124,7 +124,7 @@ func hasControl(data []byte) bool {
 	return false
 }
 
-// Inspected is what a key of the shared store holds.
+// Inspected is what a key of the shared store holds. Its ID is as in the key.
 type Inspected struct {
 	Listed
 	Kind  string

@@ -30,8 +30,11 @@ func checkKind(o KindOptions) error {
 	if o.ID > LeadID {
 		errs = append(errs, bad("ID", o.ID, "the IDForm constants"))
 	}
-	if o.Directory && o.ID != PlusPhoneID {
-		errs = append(errs, bad("Directory", o.Directory, "only kinds with PlusPhoneID"))
+	if o.Directory && (o.ID != PlusPhoneID || o.KeyType != string(keys.PhoneToLead)) {
+		errs = append(errs, bad("Directory", o.Directory, "only for the kind with PlusPhoneID and the key type phoneToLead"))
+	}
+	if o.Name == ConversationKind {
+		errs = append(errs, bad("Name", fmt.Sprintf("%q", o.Name), "all but that of conversations"))
 	}
 	return errors.Join(errs...)
 }

@@ -25,7 +25,7 @@ var allowed = map[string][]string{
 	"internal/redistest":       {},
 	"internal/record":          {"internal/clock"},
 	"internal/store":           {"internal/clock", "internal/keys", "internal/record"},
-	"internal/near":            {"internal/keys", "internal/record"},
+	"internal/near":            {"internal/clock", "internal/keys", "internal/record"},
 	"internal/filestore":       {"internal/clock", "internal/keys", "internal/record", "internal/store"},
 	"internal/redisstore":      {"internal/breaker", "internal/clock", "internal/keys", "internal/record", "internal/store"},
 	"internal/engine":          {"internal/clock", "internal/flight", "internal/keys", "internal/near", "internal/record", "internal/store"},

@@ -42,12 +42,14 @@ func (a *Assistant) Link(ctx context.Context, o jackcache.Org, phone, lead strin
 		_, err := a.Kinds.PhoneToLead.Set(ctx, o, e164, Lead{LeadID: lead})
 		return err
 	}
-	// The hint first: until the truth is there it is not believed, and a lead
-	// that is not allowed as an id is refused before anything is written.
-	if _, err := a.Kinds.LeadToPhone.Set(ctx, o, lead, Phone{Phone: e164}); err != nil {
+	if err := jackcache.CheckID(lead); err != nil {
 		return err
 	}
-	_, err = a.Kinds.PhoneToLead.Set(ctx, o, e164, Lead{LeadID: lead})
+	// The truth first: a hint without it would hide the phone that it replaces.
+	if _, err := a.Kinds.PhoneToLead.Set(ctx, o, e164, Lead{LeadID: lead}); err != nil {
+		return err
+	}
+	_, err = a.Kinds.LeadToPhone.Set(ctx, o, lead, Phone{Phone: e164})
 	return err
 }
 
@@ -116,14 +118,22 @@ func (a *Assistant) dropHint(ctx context.Context, o jackcache.Org, lead, phone s
 
 // UnlinkLead removes the mapping of a lead in both directions.
 func (a *Assistant) UnlinkLead(ctx context.Context, o jackcache.Org, lead string) error {
-	phone, err := a.PhoneOf(ctx, o, lead)
-	switch {
-	case err == nil:
-		if err := a.Kinds.PhoneToLead.Delete(ctx, o, phone); err != nil {
-			return err
-		}
-	case !errors.Is(err, jackcache.ErrNotFound):
+	hint, err := a.Kinds.LeadToPhone.Get(ctx, o, lead)
+	if errors.Is(err, jackcache.ErrNotFound) {
+		return a.Kinds.LeadToPhone.Delete(ctx, o, lead)
+	}
+	if err != nil {
 		return err
+	}
+	truth, err := a.Kinds.PhoneToLead.Entry(ctx, o, hint.Phone)
+	if err != nil && !errors.Is(err, jackcache.ErrNotFound) {
+		return err
+	}
+	if err == nil && truth.Value.LeadID == lead {
+		err := a.Kinds.PhoneToLead.Delete(ctx, o, hint.Phone, jackcache.IfVersion(truth.Version))
+		if err != nil && !errors.Is(err, jackcache.ErrPrecondition) {
+			return err // where it is linked anew meanwhile, the new link stays
+		}
 	}
 	return a.Kinds.LeadToPhone.Delete(ctx, o, lead)
 }

@@ -229,13 +229,13 @@ func object(name, value string) ([]byte, error) {
 	return sonic.Marshal(map[string]string{name: value})
 }
 
-// masked hides all but the last four digits of a phone in a key.
-func masked(key string, phones bool) string {
+// masked hides all but the last four digits of a phone in a key of t.
+func (t target) masked(key string) string {
 	const most, shown = 100, 4
 	if len(key) > most {
 		key = strings.ToValidUTF8(key[:most], "") + "…"
 	}
-	if !phones {
+	if !t.phones() {
 		return key
 	}
 	at := strings.LastIndexByte(key, ':') + 1

@@ -100,7 +100,7 @@ func (im *importer) feed(ctx context.Context, in *lines, jobs chan<- *job) error
 			continue
 		}
 		l, err := readLine(data)
-		j := &job{line: in.line, name: l.Map, key: masked(l.Key, im.table[l.Map].phones())}
+		j := &job{line: in.line, name: l.Map, key: im.table[l.Map].masked(l.Key)}
 		if err == nil {
 			j.entry, err = im.place(l)
 		}

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackcache/jackcache"
@@ -114,7 +116,7 @@ func (s admin) keys(q url.Values, r *http.Request) (any, error) {
 	if v := q.Get("limit"); v != "" {
 		var err error
 		if query.Limit, err = strconv.Atoi(v); err != nil {
-			return nil, jackcache.ErrInvalid
+			return nil, fmt.Errorf("%w: ?limit=%.40s: want a number", jackcache.ErrInvalid, v)
 		}
 	}
 	list := s.cache.List
@@ -157,6 +159,7 @@ func fail(w http.ResponseWriter, err error) {
 	} {
 		if errors.Is(err, known.err) {
 			e.Status, e.Type, e.Title = known.status, "/problems/"+known.name, known.title
+			e.Detail = strings.ReplaceAll(e.Detail, known.err.Error()+": ", "")
 		}
 	}
 	send(w, e.Status, "application/problem+json", e)

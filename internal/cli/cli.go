@@ -13,9 +13,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/jackcache/jackcache/assistant"
-
 	"github.com/jackcache/jackcache"
+	"github.com/jackcache/jackcache/assistant"
 )
 
 // The exit codes.

@@ -83,6 +83,8 @@ func (e *apiError) Error() string {
 	switch {
 	case e.Status == http.StatusUnauthorized:
 		return "the server wants another token: set JACKCACHE_API_TOKEN to the one it was started with"
+	case strings.HasSuffix(e.Type, "/no-route"):
+		return "the server has nothing at this path; it is not 'jackcache serve', or of another version"
 	case e.Type == "":
 		return fmt.Sprintf("the server answered %d and not in the way of jackcache", e.Status)
 	case e.Detail == "":
@@ -91,9 +93,10 @@ func (e *apiError) Error() string {
 	return strings.ToLower(e.Title) + ": " + e.Detail
 }
 
-func isStatus(err error, status int) bool {
+// isProblem reports whether a server answered with a problem of this name.
+func isProblem(err error, name string) bool {
 	var api *apiError
-	return errors.As(err, &api) && api.Status == status
+	return errors.As(err, &api) && strings.HasSuffix(api.Type, "/"+name)
 }
 
 // asUsage makes wrong use of an answer that blames the input.
@@ -150,11 +153,23 @@ func readProblem(resp *http.Response) error {
 }
 
 func notReached(base string, err error) error {
+	if errors.Is(err, context.Canceled) {
+		return errors.New("interrupted")
+	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%s does not answer in time", base)
 	}
-	return fmt.Errorf("%s: %w", base, err)
+	return fmt.Errorf("%s: %w", base, shorter{err})
 }
+
+// shorter drops what net/http puts before an error of the network.
+type shorter struct{ error }
+
+func (s shorter) Error() string {
+	return strings.TrimPrefix(s.error.Error(), "net/http: HTTP/1.x transport connection broken: ")
+}
+
+func (s shorter) Unwrap() error { return s.error }
 
 // call sends a request and returns the body of the answer.
 func (c *client) call(ctx context.Context, method, target string) ([]byte, error) {

@@ -9,10 +9,7 @@ import (
 )
 
 // confirm asks before something that cannot be undone.
-func (a *app) confirm(yes bool, question string) error {
-	if yes {
-		return nil
-	}
+func (a *app) confirm(question string) error {
 	if !terminal(a.in) {
 		return usage(question + " Without a terminal to ask at, say --yes.")
 	}

@@ -29,8 +29,10 @@ cannot be undone, and no import brings it back for JACKCACHE_FORGET_FOR.`,
 			if f.org == "" || f.phone == "" {
 				return usage("forget wants --org and --phone")
 			}
-			if err := a.confirm(f.yes, fmt.Sprintf("Everything that %q has of %s will be gone.", f.org, f.phone)); err != nil {
-				return err
+			if !f.yes {
+				if err := a.confirm(fmt.Sprintf("Everything that %q has of %s will be gone.", f.org, f.phone)); err != nil {
+					return err
+				}
 			}
 			return a.with(cmd.Context(), existing, func(ctx context.Context, c *client) error {
 				return a.forget(ctx, c, f)

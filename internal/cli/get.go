@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -39,7 +38,7 @@ func (a *app) get(ctx context.Context, c *client, stored string) error {
 	var k storedKey
 	data, err := c.get(ctx, inspectRoute+"?"+url.Values{"key": {stored}}.Encode(), &k)
 	switch {
-	case isStatus(err, http.StatusNotFound):
+	case isProblem(err, "not-found"):
 		return fmt.Errorf("nothing is stored under %s", stored)
 	case err != nil:
 		return err

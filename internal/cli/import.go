@@ -59,7 +59,14 @@ func (a *app) importFile(ctx context.Context, i importing) error {
 			return err
 		}
 		defer func() { _ = f.Close() }() // opened for reading
-		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+		info, err := f.Stat()
+		if err != nil {
+			return err
+		}
+		if info.IsDir() {
+			return usage(i.file + " is a directory")
+		}
+		if info.Mode().IsRegular() {
 			size = info.Size()
 		}
 		in = f
@@ -164,7 +171,7 @@ func (a *app) showImport(r importReport) error {
 	switch {
 	case r.DryRun:
 		fmt.Fprintln(a.out, "\nnothing was written (--dry-run)")
-	case !r.Changed:
+	case !r.Changed && r.Failed == 0:
 		fmt.Fprintln(a.out, "\nnothing changed")
 	}
 	a.say("took %.1f s", r.Seconds)

@@ -25,8 +25,10 @@ cannot be undone. What is written afterwards is kept.`,
 			if org == "" {
 				return usage("invalidate wants --org")
 			}
-			if err := a.confirm(yes, fmt.Sprintf("Everything of organisation %q will be gone.", org)); err != nil {
-				return err
+			if !yes {
+				if err := a.confirm(fmt.Sprintf("Everything of organisation %q will be gone.", org)); err != nil {
+					return err
+				}
 			}
 			return a.with(cmd.Context(), existing, func(ctx context.Context, c *client) error {
 				return a.invalidate(ctx, c, org)

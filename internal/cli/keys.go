@@ -2,8 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
-	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -79,8 +77,8 @@ func (a *app) keys(ctx context.Context, c *client, l listing) error {
 	}
 	var rows [][]any
 	listed, more := 0, false
-	for _, kind := range kinds {
-		err := c.list(ctx, kind, l.org, func(k storedKey) (bool, error) {
+	for _, l.kind = range kinds {
+		err := c.list(ctx, l, func(k storedKey) (bool, error) {
 			if more = l.limit > 0 && listed == l.limit; more {
 				return false, nil
 			}
@@ -121,19 +119,16 @@ func keyRow(k storedKey) []any {
 	return []any{k.Key, k.Kind, right(messages), k.Bytes, right(expires)}
 }
 
-// list calls yield with every key of a kind until it returns false.
-func (c *client) list(ctx context.Context, kind, org string, yield func(storedKey) (bool, error)) error {
-	q := url.Values{"kind": {kind}, "limit": {strconv.Itoa(jackcache.MaxList)}}
-	if org != "" {
-		q.Set("org", org)
+// list calls yield with every key of a kind until it returns false; the limit
+// is the caller's.
+func (c *client) list(ctx context.Context, l listing, yield func(storedKey) (bool, error)) error {
+	q := url.Values{"kind": {l.kind}, "limit": {strconv.Itoa(jackcache.MaxList)}}
+	if l.org != "" {
+		q.Set("org", l.org)
 	}
 	for {
 		var page keyPage
-		_, err := c.get(ctx, keysRoute+"?"+q.Encode(), &page)
-		if isStatus(err, http.StatusNotFound) {
-			return fmt.Errorf("%s has no list of keys; it is not 'jackcache serve', or of another version", c.base)
-		}
-		if err != nil {
+		if _, err := c.get(ctx, keysRoute+"?"+q.Encode(), &page); err != nil {
 			return err
 		}
 		for _, k := range page.Keys {

@@ -63,8 +63,8 @@ func load(layers ...layer) (*settings, problems, error) {
 		if !ok {
 			p.add("%s is %s (%s): allowed are %s", row.env, row.shown(given), s.source(row), row.value.allowed())
 			v = zero(row.value)
-		} else if row.later != nil {
-			s.ofStore.later(row.later(v), row.env)
+		} else if row.later != nil && row.later(v) {
+			s.ofStore.later(row.help, row.env)
 		}
 		s.values[row.env] = v
 	}
@@ -123,10 +123,8 @@ func (p *problems) add(format string, args ...any) {
 	p.lines = append(p.lines, fmt.Sprintf(format, args...))
 }
 
-func (p *problems) later(what, env string) {
-	if what != "" {
-		p.add("not supported by this version yet: %s (%s); leave it out", what, env)
-	}
+func (p *problems) later(what, where string) {
+	p.add("not supported by this version yet: %s (%s); leave it out", what, where)
 }
 
 // err returns all of them as one.

@@ -28,6 +28,13 @@ func TestMain(m *testing.M) {
 
 const patience = 30 * time.Second
 
+// nobody listens here.
+const nobody = "127.0.0.1:1"
+
+// quickEnd keeps the race detector from waiting a second at the end of every
+// process.
+const quickEnd = "GORACE=atexit_sleep_ms=0"
+
 // process is a jackcache serve.
 type process struct {
 	cmd  *exec.Cmd
@@ -45,7 +52,7 @@ func start(dir string, env []string, args ...string) (*process, error) {
 		return nil, err
 	}
 	p := &process{cmd: exec.Command(path, append([]string{"serve"}, args...)...), read: make(chan struct{})}
-	p.cmd.Dir, p.cmd.Env = dir, env
+	p.cmd.Dir, p.cmd.Env = dir, append(env, quickEnd)
 	out, err := p.cmd.StderrPipe()
 	if err != nil {
 		return nil, err
@@ -120,8 +127,8 @@ func TestScripts(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			// Nothing listens at port 1.
-			e.Setenv("JACKCACHE_ADDR", "127.0.0.1:1")
+			e.Setenv("JACKCACHE_ADDR", nobody)
+			e.Vars = append(e.Vars, quickEnd)
 			return os.WriteFile(e.WorkDir+"/entries.ndjson", entries, 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -164,7 +171,7 @@ func serverOf(ts *testscript.TestScript) *process {
 	return p.(*process)
 }
 
-// halt [signal [code]] ends the server.
+// halt [signal [code]] ends the server; nobody is at JACKCACHE_ADDR then.
 func cmdHalt(ts *testscript.TestScript, _ bool, args []string) {
 	s, want := syscall.SIGTERM, 0
 	if len(args) > 0 {
@@ -181,6 +188,7 @@ func cmdHalt(ts *testscript.TestScript, _ bool, args []string) {
 	if code != want {
 		ts.Fatalf("serve ended with %d, want %d:\n%s", code, want, p.output())
 	}
+	ts.Setenv("JACKCACHE_ADDR", nobody)
 }
 
 // log file writes what the server logged.

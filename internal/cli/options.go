@@ -12,7 +12,9 @@ import (
 // checkStore finds contradictions between the settings of the store.
 func (s *settings) checkStore(p *problems) {
 	server := value[redisServer](s, "REDIS_URL")
-	p.later(when(server.tls, "TLS to Redis"), "REDIS_URL with rediss://")
+	if server.tls {
+		p.later("TLS to Redis", "REDIS_URL with rediss://")
+	}
 	store, named := value[string](s, "JACKCACHE_STORE"), s.set("REDIS_HOST") || s.set("REDIS_URL")
 	off := s.set("USE_REDIS") && !value[bool](s, "USE_REDIS")
 	switch {

@@ -206,7 +206,7 @@ func program(t *testing.T, dir string, args ...string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(path, args...)
-	cmd.Dir, cmd.Env = dir, []string{"PATH=" + os.Getenv("PATH"), "JACKCACHE_ADDR=127.0.0.1:1"}
+	cmd.Dir, cmd.Env = dir, []string{"PATH=" + os.Getenv("PATH"), "JACKCACHE_ADDR=" + nobody, quickEnd}
 	return cmd
 }
 

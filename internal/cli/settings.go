@@ -16,8 +16,9 @@ type setting struct {
 	def    string // as a user would write it; empty: none
 	help   string
 	secret bool // never printed, and no flag: command lines are public
-	// later says what this version cannot do yet where the value asks for it.
-	later func(value any) string
+	// later reports whether a value asks for what this version cannot do yet,
+	// which help names.
+	later func(value any) bool
 }
 
 // flag is the name of the setting's flag; empty: it has none.
@@ -38,6 +39,7 @@ const (
 	production = "production"
 	embedded   = "embedded"
 	redis      = "redis"
+	standalone = "standalone"
 )
 
 const (
@@ -92,12 +94,12 @@ var table = []group{
 		{env: "JACKCACHE_LOCAL_BYTES", value: size{1 << 16, 1 << 40}, def: bytesText(jackcache.DefaultLocalBytes),
 			help: "The most that kinds which stay in the process keep."},
 
-		{env: "REDIS_TLS", value: onOff{}, def: "off", later: func(v any) string { return when(v == true, "TLS to Redis") }},
-		{env: "REDIS_CA_FILE", value: text{}, later: func(v any) string { return when(v != "", "TLS to Redis") }},
-		{env: "REDIS_MODE", value: words{"standalone", "sentinel", "cluster"}, def: "standalone",
-			later: func(v any) string { return when(v != "standalone", "Redis Sentinel and Cluster") }},
-		{env: "REDIS_ADDRS", value: text{}, later: func(v any) string { return when(v != "", "Redis Sentinel and Cluster") }},
-		{env: "REDIS_SENTINEL_MASTER", value: text{}, later: func(v any) string { return when(v != "", "Redis Sentinel") }},
+		{env: "REDIS_TLS", value: onOff{}, def: "off", help: "TLS to Redis", later: func(v any) bool { return v == true }},
+		{env: "REDIS_CA_FILE", value: text{}, help: "TLS to Redis", later: isGiven},
+		{env: "REDIS_MODE", value: words{standalone, "sentinel", "cluster"}, def: standalone,
+			help: "Redis Sentinel and Cluster", later: func(v any) bool { return v != standalone }},
+		{env: "REDIS_ADDRS", value: text{}, help: "Redis Sentinel and Cluster", later: isGiven},
+		{env: "REDIS_SENTINEL_MASTER", value: text{}, help: "Redis Sentinel", later: isGiven},
 	}},
 	{"Conversations", []setting{
 		{env: "JACKCACHE_WINDOW", value: number{1, jackcache.MaxWindow}, def: numberText(jackcache.DefaultWindow),
@@ -134,12 +136,7 @@ var table = []group{
 
 var ttl = span{shortest, jackcache.MaxTTL}
 
-func when(asked bool, what string) string {
-	if asked {
-		return what
-	}
-	return ""
-}
+func isGiven(v any) bool { return v != "" }
 
 // all returns every row of the table.
 func all(yield func(setting) bool) {

@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// CeilingReserve is how far ahead of the readings the ceiling is kept on disk.
-// A restarted clock begins that much ahead at the most, far below MaxAhead.
+// CeilingReserve is how far readings may lie above what the file holds. A clock
+// starts that much above it when the host's clock has gone back.
 const CeilingReserve = 10 * time.Second
 
-// Ceiling keeps in a file a time that no reading has exceeded, so that a clock
+// Ceiling keeps in a file the time of day that was reached, so that a clock
 // does not give a version twice when the host's clock went back while the
 // process was down. The file holds one line: the time in milliseconds.
 type Ceiling struct {
@@ -43,7 +43,7 @@ func OpenCeiling(path string) (*Ceiling, error) {
 	return c, nil
 }
 
-// Millis returns the time that no earlier reading has exceeded.
+// Millis returns the time that the file holds.
 func (c *Ceiling) Millis() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()

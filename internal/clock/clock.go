@@ -25,9 +25,16 @@ func New(wall func() time.Time, node uint16, ceiling *Ceiling) *Clock {
 		wall = time.Now
 	}
 	c := &Clock{wall: wall, node: node, ceiling: ceiling}
-	if ceiling != nil {
-		c.last = uint64(ceiling.Millis()) << 16
+	if ceiling == nil {
+		return c
 	}
+	start := ceiling.Millis()
+	if start > wall().UnixMilli() {
+		// The host's clock went back while the process was down: readings that
+		// were given after the file was written lie above what it holds.
+		start += CeilingReserve.Milliseconds()
+	}
+	c.last = uint64(start)<<16 | 0xffff
 	return c
 }
 
@@ -40,21 +47,21 @@ func (c *Clock) Now() Version {
 	return Version{tick: c.last, node: c.node}
 }
 
-// Persist keeps on disk a time that readings will not exceed before
-// CeilingReserve has passed. Call it well within that time, away from callers
-// who wait: it syncs a file.
+// Persist keeps on disk the time of day that was reached. Call it well within
+// CeilingReserve, away from callers who wait: it syncs a file.
+//
+// Versions of others that are ahead of the time of day are not kept: they would
+// add up over restarts. Who stamps below one of them is told so by the store.
 func (c *Clock) Persist() error {
 	if c.ceiling == nil {
 		return nil
 	}
-	c.mu.Lock()
-	highest := max(c.last>>16, uint64(c.wall().Add(c.offset).UnixMilli()))
-	c.mu.Unlock()
-	return c.ceiling.Raise(int64(highest) + CeilingReserve.Milliseconds())
+	return c.ceiling.Raise(c.wall().Add(c.Offset()).UnixMilli())
 }
 
 // Observe makes later readings higher than v. A version more than MaxAhead
-// ahead of this clock is ignored: no store accepts one, so it is not real.
+// ahead of this clock is ignored, so that one wrong clock does not carry all
+// others away: who has to exceed such a version does so for that key alone.
 func (c *Clock) Observe(v Version) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -81,6 +88,18 @@ func (c *Clock) Time() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.wall().Add(c.offset)
+}
+
+// Steady returns the time that readings have reached, or the time of day where
+// that is later: a time that does not go back when the host's clock does.
+func (c *Clock) Steady() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.wall().Add(c.offset)
+	if reached := time.UnixMilli(int64(c.last >> 16)); reached.After(now) {
+		return reached
+	}
+	return now
 }
 
 // Offset returns by how much the shared store's time is ahead of this host's.

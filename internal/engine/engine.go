@@ -41,18 +41,21 @@ const (
 	maxGenerations = 100_000
 	// mergeTimeout bounds an operation of an import, which nobody waits for.
 	mergeTimeout = 5 * time.Second
-	// followAbove is the difference from the store's time that is corrected at
-	// once; smaller ones are what the logical part of the clock is for.
-	followAbove = time.Second
+	// followAbove is the difference from the store's time, beyond what the trip
+	// explains, that is corrected; smaller ones are for the logical part of the
+	// clock. tellAbove is the difference that is told.
+	followAbove = 2 * time.Millisecond
+	tellAbove   = time.Second
 )
 
-// Config is what an engine is made of. Every field is required.
+// Config is what an engine is made of. Every field but OwnTime is required.
 type Config struct {
 	Store       store.Store
 	Clock       *clock.Clock
 	Timeout     time.Duration // of an operation on one key
 	LoadTimeout time.Duration // of a loader
 	LocalBytes  uint64        // for kinds that are not shared
+	OwnTime     bool          // the store's time is that of Clock; otherwise Clock follows it
 	Logger      *slog.Logger
 }
 
@@ -152,19 +155,33 @@ func (e *Engine) learn(o keys.Org, g uint64) {
 	})
 }
 
-// observe takes from a result what the clock and the generations learn from it.
-func (e *Engine) observe(k keys.Key, res store.Result) {
+// send applies op once and takes from the answer what clock and generations
+// learn from it.
+func (e *Engine) send(ctx context.Context, op store.Op) (store.Result, error) {
+	start := time.Now()
+	res, err := e.cfg.Store.Apply(ctx, op)
+	if err != nil {
+		return res, err
+	}
+	e.follow(res.StoreTime, time.Since(start))
 	e.cfg.Clock.Observe(res.Version)
-	e.learn(k.Org(), res.Generation)
-	e.follow(res.StoreTime)
+	e.learn(op.Key.Org(), res.Generation)
+	return res, nil
 }
 
-func (e *Engine) follow(t time.Time) {
-	if t.IsZero() {
+// follow sets the clock to the store's, which answered t after about half of
+// the trip.
+func (e *Engine) follow(t time.Time, trip time.Duration) {
+	if t.IsZero() || e.cfg.OwnTime {
 		return
 	}
-	if d := t.Sub(e.cfg.Clock.Time()); d > followAbove || d < -followAbove {
-		e.cfg.Clock.Follow(t)
+	t = t.Add(trip / 2)
+	d := t.Sub(e.cfg.Clock.Time()).Abs()
+	if d <= trip/2+followAbove {
+		return
+	}
+	e.cfg.Clock.Follow(t)
+	if d > tellAbove {
 		e.cfg.Logger.Warn("this host's clock differs from the store's; following the store's", "difference", d.String())
 	}
 }
@@ -175,34 +192,37 @@ func (e *Engine) follow(t time.Time) {
 func (e *Engine) apply(ctx context.Context, op store.Op) (store.Result, error) {
 	op.Version = e.cfg.Clock.Now()
 	op.Generation = e.known(op.Key.Org())
-	var res store.Result
-	for range maxAttempts {
+	var (
+		res    store.Result
+		winner clock.Version // of the attempt before
+		beaten bool          // each attempt met a higher version than the one before
+	)
+	for attempt := range maxAttempts {
 		var err error
-		if res, err = e.cfg.Store.Apply(ctx, op); err != nil {
+		if res, err = e.send(ctx, op); err != nil {
 			return res, err
 		}
-		e.observe(op.Key, res)
+		stamp := op.Version
+		switch res.Status {
+		case store.Superseded:
+			beaten = res.Version.Compare(winner) > 0
+			winner = res.Version
+			stamp = e.above(op, res.Version, attempt)
+		case store.Ahead:
+			e.cfg.Clock.Follow(res.StoreTime)
+			stamp = e.cfg.Clock.Now()
+		}
 		if res.Generation > op.Generation {
 			// Invalidated meanwhile, or this instance did not know: whatever the
 			// answer, it looked at data that is not there any more.
-			if op.If.Kind != store.Always && res.Status == store.Applied {
-				// What it asked of the value before held; now the value is its own.
-				op.If = store.Condition{Kind: store.IfSeen, Version: op.Version}
-			}
-			op.Generation = res.Generation
-			if res.Status == store.Superseded || res.Status == store.Ahead {
-				op.Version = e.cfg.Clock.Now()
-			}
+			op.Generation, op.Version = res.Generation, stamp
 			continue
 		}
 		switch res.Status {
 		case store.Applied, store.Unchanged:
-			return res, nil
-		case store.Superseded:
-			op.Version = e.cfg.Clock.Now()
-		case store.Ahead:
-			e.cfg.Clock.Follow(res.StoreTime)
-			op.Version = e.cfg.Clock.Now()
+			return res, e.keepGeneration(ctx, op, res)
+		case store.Superseded, store.Ahead:
+			op.Version = stamp
 		case store.Conflict:
 			if op.Action != store.Set {
 				return res, fmt.Errorf("message %q: %w", res.ConflictID, ErrConflict)
@@ -214,12 +234,36 @@ func (e *Engine) apply(ctx context.Context, op store.Op) (store.Result, error) {
 			return res, fmt.Errorf("store answered with status %d", res.Status)
 		}
 	}
-	if op.Action == store.Set && res.Status == store.Superseded {
+	if op.Action == store.Set && op.If.Kind == store.Always && res.Status == store.Superseded && beaten {
 		// Others wrote after each attempt: it is as if this value had been there
 		// in between.
 		return res, nil
 	}
 	return res, fmt.Errorf("%w: others write the same key all the time", store.ErrUnavailable)
+}
+
+// above returns a version for op that exceeds v. A Replace has to exceed all
+// messages, and others go on appending: it steps further at each attempt.
+func (e *Engine) above(op store.Op, v clock.Version, attempt int) clock.Version {
+	if op.Action == store.Replace {
+		v = clock.NewVersion(v.Millis()+1<<attempt, 0, v.Node())
+	}
+	stamp := e.cfg.Clock.Now()
+	if stamp.Compare(v) <= 0 {
+		stamp = v.Next(stamp.Node())
+		e.cfg.Clock.Observe(stamp)
+	}
+	return stamp
+}
+
+// keepGeneration writes an organisation's generation back where the store lost
+// it: what was written under it must not outlive the next Invalidate.
+func (e *Engine) keepGeneration(ctx context.Context, op store.Op, res store.Result) error {
+	if op.Generation <= res.Generation || op.Key.Org().IsZero() {
+		return nil
+	}
+	_, err := e.cfg.Store.RaiseGeneration(ctx, op.Key.Org(), op.Generation)
+	return err
 }
 
 // Merge applies an operation that carries a place of its own (an import). It
@@ -235,12 +279,14 @@ func (e *Engine) Merge(ctx context.Context, op store.Op) (res store.Result, err 
 	op.Mode = store.Merge
 	op.Generation = e.known(op.Key.Org())
 	for range maxAttempts {
-		if res, err = e.cfg.Store.Apply(ctx, op); err != nil {
+		if res, err = e.send(ctx, op); err != nil {
 			return res, err
 		}
-		e.observe(op.Key, res)
+		if res.Status == store.Ahead || res.Status == store.Expired {
+			return res, fmt.Errorf("%w: the place of the import lies in the future or its life has ended", store.ErrRejected)
+		}
 		if res.Generation <= op.Generation {
-			return res, nil
+			return res, e.keepGeneration(ctx, op, res)
 		}
 		op.Generation = res.Generation
 	}

@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackcache/jackcache/internal/clock"
@@ -39,24 +41,19 @@ type Policy struct {
 }
 
 // Get reads one value.
-func (e *Engine) Get(ctx context.Context, k keys.Key, p Policy) (v Value, err error) {
+func (e *Engine) Get(ctx context.Context, k keys.Key, p Policy) (Value, error) {
 	if err := e.check(); err != nil {
-		return v, err
+		return Value{}, err
 	}
-	if p.LocalOnly {
-		return e.localGet(k)
-	}
-	ctx, end := e.begin(ctx, OpGet)
-	defer end(&err)
-	r, err := e.cfg.Store.Get(ctx, k)
+	r, err := e.seen(ctx, k, p)
 	if err != nil {
-		return v, err
+		return Value{}, err
 	}
-	return e.read(k, r)
+	return e.read(k, r, p)
 }
 
 // read turns what a store holds into what a caller sees.
-func (e *Engine) read(k keys.Key, r store.Read) (Value, error) {
+func (e *Engine) read(k keys.Key, r store.Read, p Policy) (Value, error) {
 	e.learn(k.Org(), r.Generation)
 	if r.Found {
 		e.cfg.Clock.Observe(r.Value.Version)
@@ -68,7 +65,11 @@ func (e *Engine) read(k keys.Key, r store.Read) (Value, error) {
 	if err != nil {
 		return Value{}, err
 	}
-	return Value{Found: true, Version: r.Value.Version, Payload: payload, Source: FromShared}, nil
+	v := Value{Found: true, Version: r.Value.Version, Payload: payload, Source: FromShared}
+	if p.LocalOnly {
+		v.Source, v.Shared = FromNear, true
+	}
+	return v, nil
 }
 
 // GetMany reads several values of one organisation in one round trip.
@@ -84,7 +85,7 @@ func (e *Engine) GetMany(ctx context.Context, ks []keys.Key) (vs []Value, err er
 	}
 	vs = make([]Value, len(rs))
 	for i, r := range rs {
-		if vs[i], err = e.read(ks[i], r); err != nil {
+		if vs[i], err = e.read(ks[i], r, Policy{}); err != nil {
 			return nil, err
 		}
 	}
@@ -97,11 +98,11 @@ func (e *Engine) Set(ctx context.Context, k keys.Key, payload []byte, p Policy, 
 		return v, err
 	}
 	if p.LocalOnly {
-		return e.localSet(k, payload, p, cond)
+		r := record.Value{Version: e.cfg.Clock.Now(), Stored: append([]byte(nil), payload...)}
+		return r.Version, e.localWrite(k, r, p.TTL, cond)
 	}
 	ctx, end := e.begin(ctx, OpSet)
 	defer end(&err)
-	defer e.flights.Detach(k.String())
 	stored, flags := record.Compress(payload, p.CompressAbove)
 	res, err := e.apply(ctx, store.Op{
 		Action: store.Set, Key: k, TTL: p.TTL, Flags: flags, Payload: stored, If: cond,
@@ -116,15 +117,12 @@ func (e *Engine) Delete(ctx context.Context, k keys.Key, p Policy, cond store.Co
 		return err
 	}
 	if p.LocalOnly {
-		if cond.Kind != store.Always {
-			return ErrCondition
-		}
-		e.local.Delete(k)
-		return nil
+		return e.localWrite(k, record.Value{Flags: record.Tombstone}, p.Keep, cond)
 	}
+	// A load that is under way must not outlive the tombstone.
+	p.Keep = max(p.Keep, p.TTL+e.cfg.LoadTimeout+time.Minute)
 	ctx, end := e.begin(ctx, OpDelete)
 	defer end(&err)
-	defer e.flights.Detach(k.String())
 	_, err = e.apply(ctx, store.Op{
 		Action: store.Set, Key: k, TTL: p.Keep, Flags: record.Tombstone, If: cond,
 	})
@@ -134,59 +132,78 @@ func (e *Engine) Delete(ctx context.Context, k keys.Key, p Policy, cond store.Co
 // Loader brings a value from where it is kept for good.
 type Loader func(context.Context) ([]byte, error)
 
+// LoadError is what a loader returned.
+type LoadError struct{ Err error }
+
+// Error is that of the loader.
+func (e *LoadError) Error() string { return e.Err.Error() }
+
+// Unwrap gives the loader's error.
+func (e *LoadError) Unwrap() error { return e.Err }
+
 // GetOrLoad reads a value, or loads it once for all callers in this process who
 // miss it at the same time, and keeps what was loaded if nobody wrote
 // meanwhile. When the store is away the loader runs and nothing is kept.
+//
+// Callers share a load only if they missed the same: one who comes after a
+// write, a deletion or an invalidation, wherever it was made, sees another
+// version or generation and does not get a value from before it.
 func (e *Engine) GetOrLoad(ctx context.Context, k keys.Key, p Policy, load Loader) (Value, error) {
-	v, err := e.Get(ctx, k, p)
-	if err == nil && v.Found {
-		return v, nil
-	}
-	if err != nil && !errors.Is(err, store.ErrUnavailable) {
+	if err := e.check(); err != nil {
 		return Value{}, err
 	}
-	v, err = e.flights.Do(ctx, k.String(), e.cfg.LoadTimeout, func(ctx context.Context) (Value, error) {
+	seen, err := e.seen(ctx, k, p)
+	switch {
+	case err == nil:
+		if v, err := e.read(k, seen, p); err != nil || v.Found {
+			return v, err
+		}
+	case !errors.Is(err, store.ErrUnavailable):
+		return Value{}, err
+	}
+	v, err := e.flights.Do(ctx, flightKey(k, seen, err), e.cfg.LoadTimeout, func(ctx context.Context) (Value, error) {
 		return e.load(ctx, k, p, load)
 	})
 	v.Shared = true
 	return v, err
 }
 
+func flightKey(k keys.Key, seen store.Read, err error) string {
+	if err != nil {
+		return k.String() + " unseen"
+	}
+	return k.String() + " " + seen.Value.Version.String() + " " + strconv.FormatUint(seen.Generation, 16)
+}
+
 func (e *Engine) load(ctx context.Context, k keys.Key, p Policy, load Loader) (Value, error) {
-	var seen store.Read
-	keep := false
-	if p.LocalOnly {
-		if v, _ := e.localGet(k); v.Found {
-			return v, nil
-		}
-	} else {
-		var err error
-		if seen, err = e.seen(ctx, k); err == nil {
-			if v, err := e.read(k, seen); err != nil || v.Found {
-				return v, err
-			}
-			keep = true
+	seen, missing := e.seen(ctx, k, p)
+	if missing == nil {
+		if v, err := e.read(k, seen, p); err != nil || v.Found {
+			return v, err
 		}
 	}
 	start := time.Now()
 	payload, err := load(ctx)
 	e.meters.done(OpLoad, time.Since(start), err)
 	if err != nil {
-		return Value{}, err
+		return Value{}, &LoadError{Err: err}
 	}
 	v := Value{Found: true, Version: e.fillVersion(seen), Payload: payload, Source: FromLoader}
-	switch {
-	case p.LocalOnly:
-		_, err = e.localSet(k, payload, p, store.Condition{})
-	case keep:
+	if missing == nil {
 		e.fill(ctx, k, p, v, seen)
 	}
-	return v, err
+	return v, nil
 }
 
-func (e *Engine) seen(ctx context.Context, k keys.Key) (store.Read, error) {
-	ctx, cancel := context.WithTimeout(ctx, e.cfg.Timeout)
-	defer cancel()
+// seen reads what a key holds, tombstones and old generations included.
+func (e *Engine) seen(ctx context.Context, k keys.Key, p Policy) (r store.Read, err error) {
+	if p.LocalOnly {
+		r.Generation = e.known(k.Org())
+		r.Value, r.Found = e.local.Get(k)
+		return r, nil
+	}
+	ctx, end := e.begin(ctx, OpGet)
+	defer end(&err)
 	return e.cfg.Store.Get(ctx, k)
 }
 
@@ -206,6 +223,11 @@ func (e *Engine) fillVersion(seen store.Read) clock.Version {
 // fill stores a loaded value unless the key changed since it was seen. Failing
 // costs a later load, nothing else, so it is only counted.
 func (e *Engine) fill(ctx context.Context, k keys.Key, p Policy, v Value, seen store.Read) {
+	if p.LocalOnly {
+		r := record.Value{Version: v.Version, Generation: seen.Generation, Stored: append([]byte(nil), v.Payload...)}
+		e.local.Fill(k, r, p.TTL, seen.Value.Version)
+		return
+	}
 	var err error
 	ctx, end := e.begin(ctx, OpFill)
 	defer end(&err)
@@ -220,22 +242,16 @@ func (e *Engine) fill(ctx context.Context, k keys.Key, p Policy, v Value, seen s
 	})
 }
 
-func (e *Engine) localGet(k keys.Key) (Value, error) {
-	r, ok := e.local.Get(k)
-	if !ok || r.Generation < e.known(k.Org()) {
-		return Value{}, nil
-	}
-	return Value{Found: true, Version: r.Version, Payload: r.Stored, Source: FromNear, Shared: true}, nil
-}
-
-func (e *Engine) localSet(k keys.Key, payload []byte, p Policy, cond store.Condition) (clock.Version, error) {
+func (e *Engine) localWrite(k keys.Key, r record.Value, ttl time.Duration, cond store.Condition) error {
 	if cond.Kind != store.Always {
-		return clock.Version{}, ErrCondition
+		return ErrCondition
 	}
-	v := record.Value{
-		Version: e.cfg.Clock.Now(), Generation: e.known(k.Org()),
-		Stored: append([]byte(nil), payload...),
+	if r.Version.IsZero() {
+		r.Version = e.cfg.Clock.Now()
 	}
-	e.local.Set(k, v, p.TTL)
-	return v.Version, nil
+	r.Generation = e.known(k.Org())
+	if !e.local.Set(k, r, ttl) {
+		return fmt.Errorf("%w: the value is larger than what the process may keep", store.ErrFull)
+	}
+	return nil
 }

@@ -166,6 +166,13 @@ func (s Space) Directory(p Phone) Key {
 	return Key{typ: PhoneToLead, id: id, text: s.prefix + string(PhoneToLead) + ":" + id.esc}
 }
 
+// Forgotten returns the key that says that the person whose value k held was
+// forgotten. It belongs to no organisation: no invalidation ends it.
+func (s Space) Forgotten(k Key) Key {
+	id := ID{raw: k.text, esc: escape(k.text)}
+	return Key{typ: "__forgotten", id: id, text: s.prefix + "__forgotten:" + id.esc}
+}
+
 // Meta returns the key of the companion hash of a conversation. The braces put
 // it into the Cluster slot of the conversation itself.
 //
@@ -221,7 +228,7 @@ func (s Space) Parse(text string) (Key, error) {
 	}
 	id := NoID
 	if len(parts) == 3 {
-		if id, err = parseStoredID(typ, parts[2]); err != nil {
+		if id, err = parseStoredID(parts[2]); err != nil {
 			return Key{}, fmt.Errorf("key %q: %w", text, err)
 		}
 	}
@@ -237,8 +244,8 @@ func parsePart[T any](esc string, parse func(string) (T, error)) (T, error) {
 	return parse(raw)
 }
 
-func parseStoredID(t Type, esc string) (ID, error) {
-	if t == PhoneToLead && strings.HasPrefix(esc, "+") {
+func parseStoredID(esc string) (ID, error) {
+	if strings.HasPrefix(esc, "+") {
 		p, err := ParsePhone(esc, "")
 		if err != nil || p.PlusID().esc != esc {
 			return ID{}, fmt.Errorf("%w phone %q", ErrInvalid, esc)

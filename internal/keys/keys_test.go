@@ -105,7 +105,7 @@ func TestParseRefuses(t *testing.T) {
 	for _, text := range []string{
 		"", "jack:dev:", "jack:dev:lead", "jack:prod:lead:a:1", "jack:dev:lead:a:1:2", "jack:dev::a:1", "jack:dev:lead::1", "jack:dev:lead:a:",
 		"jack:dev:__gen:a", "jack:dev:__meta:{jack:dev:lead:a:1}", "jack:dev:le ad:a:1", "jack:dev:9lead:a:1", "Jack:dev:lead:a:1",
-		"jack:dev:lead:a b:1", "jack:dev:lead:a%3ab:1", "jack:dev:lead:%61:1", "jack:dev:lead:a%:1", "jack:dev:lead:a%2:1", "jack:dev:lead:a:+1604",
+		"jack:dev:lead:a b:1", "jack:dev:lead:a%3ab:1", "jack:dev:lead:%61:1", "jack:dev:lead:a%:1", "jack:dev:lead:a%2:1", "jack:dev:lead:a:+16o4",
 		"jack:dev:lead:.:1", "jack:dev:lead:..:1", "jack:dev:lead:a:%00", "jack:dev:lead:%FF:1", "jack:dev:phoneToLead:1604",
 		"jack:dev:phoneToLead:+1 604", "jack:dev:phoneToLead:+12", "jack:dev:phoneToLead:org-1", "jack:dev:phoneToLead:a:+1x", "jack:dev:phoneToLead:a:+1 604",
 		"jack:dev:lead:" + strings.Repeat("x", MaxPart+1) + ":1", "jack:dev:" + strings.Repeat("t", 65) + ":a:1",

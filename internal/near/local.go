@@ -6,6 +6,7 @@ import (
 
 	"github.com/maypok86/otter/v2"
 
+	"github.com/jackcache/jackcache/internal/clock"
 	"github.com/jackcache/jackcache/internal/keys"
 	"github.com/jackcache/jackcache/internal/record"
 )
@@ -47,13 +48,34 @@ func (l *Local) Get(k keys.Key) (record.Value, bool) {
 	return e.value, ok
 }
 
-// Set keeps v for ttl. The payload is not copied.
-func (l *Local) Set(k keys.Key, v record.Value, ttl time.Duration) {
+// Set keeps v for ttl, and reports whether there is room for it at all. The
+// payload is not copied. A deletion is a value with the Tombstone flag: it keeps
+// away what was loaded before it.
+func (l *Local) Set(k keys.Key, v record.Value, ttl time.Duration) bool {
+	if !l.fits(k, v) {
+		return false
+	}
 	l.cache.Set(k.String(), local{value: v, ttl: ttl})
+	return true
 }
 
-// Delete drops what k holds.
-func (l *Local) Delete(k keys.Key) { l.cache.Invalidate(k.String()) }
+func (l *Local) fits(k keys.Key, v record.Value) bool {
+	return uint64(len(k.String())+len(v.Stored)+overhead) <= l.cache.GetMaximum()
+}
+
+// Fill is Set for what was loaded: it keeps v only if k still holds what was
+// seen before the load, the zero version for nothing.
+func (l *Local) Fill(k keys.Key, v record.Value, ttl time.Duration, seen clock.Version) {
+	if !l.fits(k, v) {
+		return
+	}
+	l.cache.Compute(k.String(), func(old local, found bool) (local, otter.ComputeOp) {
+		if found && old.value.Version != seen || !found && !seen.IsZero() {
+			return old, otter.CancelOp
+		}
+		return local{value: v, ttl: ttl}, otter.WriteOp
+	})
+}
 
 // Len returns about how many values are kept.
 func (l *Local) Len() int { return l.cache.EstimatedSize() }

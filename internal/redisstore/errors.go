@@ -61,12 +61,14 @@ func neverSent(err error) bool {
 	if errors.As(err, &op) && op.Op == "dial" {
 		return true
 	}
-	return errors.Is(err, rueidis.ErrClosing) || errors.Is(err, errShed) || errors.Is(err, errOpen)
+	return errors.Is(err, errShed) || errors.Is(err, errOpen) || errors.Is(err, errClosed)
 }
 
 var (
 	// errOpen: the breaker is open.
 	errOpen = errors.New("redis does not answer; calls are refused until it does")
+	// errClosed: the store was closed before the call.
+	errClosed = errors.New("the store is closed")
 	// errShed: too many commands wait for an answer.
 	errShed = errors.New("too many commands wait for redis")
 )
@@ -86,7 +88,7 @@ func judge(err error, patient bool) blame {
 	switch {
 	case err == nil || rueidis.IsRedisNil(err):
 		return fine
-	case errors.Is(err, errOpen), errors.Is(err, errShed), errors.Is(err, context.Canceled):
+	case errors.Is(err, errOpen), errors.Is(err, errShed), errors.Is(err, errClosed), errors.Is(err, context.Canceled):
 		return neutral
 	case errors.Is(err, context.DeadlineExceeded) && !patient:
 		return neutral

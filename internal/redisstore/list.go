@@ -28,8 +28,8 @@ const (
 //
 // See https://redis.io/docs/latest/commands/scan/ for what SCAN promises.
 func (s *Store) List(ctx context.Context, q store.Query) (store.Page, error) {
-	if !s.node.breaker.Allow() {
-		return store.Page{}, classify(errOpen, reading)
+	if err := s.job(func() error { return nil }); err != nil {
+		return store.Page{}, classify(err, reading)
 	}
 	limit := q.Limit
 	if limit == 0 {
@@ -159,6 +159,9 @@ func (l *lister) describe(ctx context.Context, ks []keys.Key) error {
 
 func (l *lister) entry(k keys.Key, rs []rueidis.RedisResult, now time.Time) (store.Entry, bool, error) {
 	head, err := rs[0].ToString()
+	if _, wrongType := rueidis.IsRedisErr(err); wrongType && !rueidis.IsRedisNil(err) {
+		return store.Entry{}, false, nil // not ours
+	}
 	if rueidis.IsRedisNil(err) || err == nil && head == "" {
 		return store.Entry{}, false, nil // gone meanwhile
 	}
@@ -185,6 +188,9 @@ func (l *lister) entry(k keys.Key, rs []rueidis.RedisResult, now time.Time) (sto
 		bytes, _ := rs[2].AsInt64() // without its companion the size is not known
 		e.Version, e.Messages, e.Bytes = m.Order.Version, int(size), int(bytes)
 		return e, m.Generation >= l.generations[k.Org()], nil
+	}
+	if foreign(head) {
+		return e, false, nil
 	}
 	v, err := record.ParseValue([]byte(head))
 	if err != nil {

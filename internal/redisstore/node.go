@@ -26,6 +26,11 @@ const (
 	// probeTime bounds one probe. Only the prober waits that long: it includes a
 	// connection that has to be made.
 	probeTime = 250 * time.Millisecond
+	// mostGivenUp is how many commands may wait for an answer that nobody wants:
+	// with those that are waited for they must not fill the ring, or callers
+	// would wait for a place in it whatever their deadline.
+	mostGivenUp = 1<<ringScale - maxInFlight - 1<<10
+	maxInFlight = 4096
 	// probeTTL is the life of the key that a probe writes.
 	probeTTL = 10 * time.Second
 )
@@ -39,6 +44,10 @@ type node struct {
 	slots   *semaphore.Weighted // commands that wait for an answer
 	size    int64               // of slots
 	waiting atomic.Int64
+	closed  atomic.Bool
+	// givenUp counts commands whose callers left since the node last answered.
+	// Each still has a place in the client's ring.
+	givenUp atomic.Int64
 	timeout time.Duration
 	probe   string // the key that a probe writes
 	logger  *slog.Logger
@@ -50,6 +59,9 @@ type node struct {
 // what came of it. n is how many commands f sends. The error is f's own, for
 // classify.
 func (n *node) do(ctx context.Context, commands int64, f func() error) error {
+	if n.closed.Load() {
+		return errClosed
+	}
 	if !n.breaker.Allow() {
 		return errOpen
 	}
@@ -66,9 +78,17 @@ func (n *node) do(ctx context.Context, commands int64, f func() error) error {
 	switch judge(err, err == nil || time.Since(start) >= n.timeout/2) {
 	case fine:
 		n.breaker.Success()
+		if n.givenUp.Load() != 0 {
+			n.givenUp.Store(0)
+		}
+		return err
 	case failing:
 		n.breaker.Failure(err.Error())
 	case neutral:
+	}
+	if n.givenUp.Add(commands) > mostGivenUp {
+		n.givenUp.Store(0)
+		n.breaker.Trip("too many callers left before it answered")
 	}
 	return err
 }
@@ -80,13 +100,16 @@ func (n *node) lost() {
 }
 
 // watch is the prober: while the breaker is open it alone asks the node, with a
-// write, because a replica or a full disk answers reads.
+// write, because a replica answers reads.
 func (n *node) watch(stop <-chan struct{}) {
 	for {
-		select {
-		case <-stop:
-			return
-		case <-n.breaker.Opened():
+		if n.breaker.Allow() {
+			select {
+			case <-stop:
+				return
+			case <-n.breaker.Opened():
+				continue // it may have closed meanwhile
+			}
 		}
 		_, _, reason, _ := n.breaker.Snapshot()
 		n.logger.Warn("redis does not answer; calls are refused until it does", "addr", n.addr, "reason", reason)

@@ -68,6 +68,7 @@ type Store struct {
 	server server
 
 	closed   atomic.Bool
+	working  sync.WaitGroup // jobs under way
 	stop     chan struct{}
 	stopOnce sync.Once
 	done     sync.WaitGroup
@@ -139,14 +140,23 @@ func (s *Store) connect(onEnd func([]rueidis.RedisMessage)) (rueidis.Client, err
 	return c, nil
 }
 
+// job runs a command on the client for long jobs, which Close waits for too.
+func (s *Store) job(f func() error) error {
+	if s.closed.Load() {
+		return errClosed
+	}
+	if !s.node.breaker.Allow() {
+		return errOpen
+	}
+	s.working.Add(1)
+	defer s.working.Done()
+	return f()
+}
+
 // firstContact lets a server that is there serve from the first call on.
 func (s *Store) firstContact(ctx context.Context) {
 	for range closeAfter {
 		s.node.breaker.Probe(nil)
-	}
-	select {
-	case <-s.node.breaker.Opened():
-	default:
 	}
 	ctx, cancel := context.WithTimeout(ctx, jobTime)
 	defer cancel()
@@ -157,6 +167,7 @@ func (s *Store) firstContact(ctx context.Context) {
 // Close waits for the commands under way until ctx ends, then disconnects.
 func (s *Store) Close(ctx context.Context) error {
 	s.closed.Store(true)
+	s.node.closed.Store(true)
 	s.stopOnce.Do(func() { close(s.stop) })
 	err := s.node.slots.Acquire(ctx, s.node.size)
 	if err == nil {
@@ -167,6 +178,7 @@ func (s *Store) Close(ctx context.Context) error {
 	ended := make(chan struct{})
 	go func() { // a server that hangs may keep Close waiting
 		defer close(ended)
+		s.working.Wait()
 		s.node.client.Close()
 		s.jobs.Close()
 		s.done.Wait()

@@ -63,12 +63,26 @@ func (s *Store) GetMany(ctx context.Context, ks []keys.Key) ([]store.Read, error
 		if err != nil {
 			return nil, classify(err, reading)
 		}
+		if foreign(text) {
+			continue
+		}
 		if rs[i].Value, err = record.ParseValue(bytesOf(text)); err != nil {
 			return nil, err
 		}
 		rs[i].Found = true
 	}
 	return rs, nil
+}
+
+// foreign reports whether a value was put there by somebody else, for example by
+// the system that this one replaces, whose keys look the same. It counts as
+// absent, and the next write takes its place. The scripts see it alike.
+func foreign(text string) bool {
+	digits := 0
+	for digits < len(text) && strings.IndexByte("0123456789abcdefABCDEF", text[digits]) >= 0 {
+		digits++
+	}
+	return digits < clock.VersionLen+4 || digits == len(text) || text[digits] != '|'
 }
 
 func toGeneration(m rueidis.RedisMessage) (uint64, error) {
@@ -160,16 +174,16 @@ func (s *Store) send(ctx context.Context, mode store.Mode, f func(rueidis.Client
 	if mode == store.Live {
 		return s.node.do(ctx, 1, func() error { return f(s.node.client) })
 	}
-	if !s.node.breaker.Allow() {
-		return errOpen
-	}
-	return f(s.jobs)
+	return s.job(func() error { return f(s.jobs) })
 }
 
 func (s *Store) set(ctx context.Context, op store.Op) (store.Result, error) {
 	value := record.Value{Version: op.Version, Generation: op.Generation, Flags: op.Flags, Stored: op.Payload}
 	stored := value.Append(make([]byte, 0, record.MaxHeader+len(op.Payload)))
-	condition, seen := "", ""
+	condition, seen, tombstone := "", "", "0"
+	if op.Flags&record.Tombstone != 0 {
+		tombstone = "1"
+	}
 	switch op.If.Kind {
 	case store.Always:
 	case store.IfAbsent:
@@ -188,7 +202,7 @@ func (s *Store) set(ctx context.Context, op store.Op) (store.Result, error) {
 			[]string{op.Key.String(), s.generationOf(op.Key.Org())},
 			[]string{
 				textOf(stored), hexadecimal(op.Generation), millis(op.TTL), instant(op.ExpiresAt),
-				condition, seen, maxAhead,
+				condition, seen, maxAhead, tombstone,
 			}).ToString()
 		return err
 	})

@@ -42,15 +42,21 @@ local lastArrival, bytes = tonumber(state[8] or 0), tonumber(state[9] or 0)
 
 local function integer(n) return string.format('%.0f', n) end
 
+local organisation = KEYS[3] and redis.call('GET', KEYS[3]) or '0'
+if not tonumber(organisation) then
+  return redis.error_reply('ERR the generation of the organisation is not a number')
+end
 local placed = {}
 local function answer(status, v, current, conflict)
-  current = current or (KEYS[3] and redis.call('GET', KEYS[3])) or '0'
-  return {status, v == '' and '-' or v, current, integer(math.max(expiresAt - now, 0)), time[1], time[2],
+  return {status, v == '' and '-' or v, current or organisation, integer(math.max(expiresAt - now, 0)), time[1], time[2],
     conflict or '', unpack(placed)}
 end
 
 -- Step 1.
-if tonumber(string.sub(version, 1, 12), 16) > now + tonumber(ARGV[13]) then
+local function ms(order) return tonumber(string.sub(order, 1, 12), 16) or 0 end
+-- A version may be ahead of what is stored, if not of the time: a clock that was
+-- wrong must not lock a conversation.
+if ms(version) - ARGV[13] > math.max(now, ms(highest), ms(floor)) then
   return answer('ahead', '')
 end
 if expires > 0 and expires <= now then
@@ -260,11 +266,14 @@ local function insert(i, order, id, digest)
   place('n', order)
 end
 
-local function remember(list, order, digest)
+local function remember(id, list, order, digest)
   local position = 1
   while list[position] and list[position][1] < order do position = position + 1 end
   table.insert(list, position, {order, digest})
-  if #list > MAXORDERS then table.remove(list, MAXORDERS) end
+  if #list > MAXORDERS then
+    local gone = table.remove(list, MAXORDERS)
+    if not has(list, gone[2]) then drops[#drops + 1] = 's:' .. gone[2] .. ':' .. id end
+  end
   if order > highest then highest = order end
 end
 
@@ -309,10 +318,11 @@ for i = 0, count - 1 do
   elseif first[1] <= trimmedTo then
     place('d', first[1])
   elseif order > first[1] then
-    if digest ~= first[2] and not has(list, digest) then
+    local news = digest ~= first[2] and not has(list, digest)
+    remember(id, list, order, digest)
+    if news and has(list, digest) then
       set('s:' .. digest .. ':' .. id, rest(i))
     end
-    remember(list, order, digest)
     save(id, list)
     place('d', list[1][1])
   else
@@ -330,7 +340,7 @@ for i = 0, count - 1 do
         if old then set('s:' .. first[2] .. ':' .. id, old) end
         if has(list, digest) then drops[#drops + 1] = 's:' .. digest .. ':' .. id end
       end
-      remember(list, order, digest)
+      remember(id, list, order, digest)
       save(id, list)
       place('d', order)
       moved = true
@@ -368,6 +378,11 @@ if loaded then
 elseif #push > 0 then
   for from = 1, #push, 1000 do
     length = redis.call('RPUSH', list, unpack(push, from, math.min(from + 999, #push)))
+  end
+  if length == #push then
+    -- Nothing else is in the list: somebody may have deleted it.
+    bytes = 0
+    for _, element in ipairs(push) do bytes = bytes + #element end
   end
 end
 

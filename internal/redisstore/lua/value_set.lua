@@ -3,6 +3,7 @@
 -- ARGV  1 record  2 its generation, hexadecimal  3 life in ms, or 0
 --       4 expiry in ms since 1970, or 0  5 condition: '', 'absent', 'version', 'seen'
 --       6 version of the condition, or ''  7 most ms that a version may be ahead
+--       8 '1' for a tombstone
 -- Gives one line: status, version, generation, what is left of the life in ms,
 -- and the time in seconds and microseconds. Numbers stay the texts that they are
 -- where that can be: making them costs as much as a command.
@@ -10,11 +11,11 @@ local record, version = ARGV[1], string.sub(ARGV[1], 1, 20)
 local generation = tonumber(ARGV[2], 16)
 local time = redis.call('TIME')
 local current = KEYS[2] and redis.call('GET', KEYS[2]) or '0'
+if not tonumber(current) then
+  return redis.error_reply('ERR the generation of the organisation is not a number')
+end
 local tail = ' ' .. time[1] .. ' ' .. time[2]
 
-if tonumber(string.sub(version, 1, 12), 16) > time[1] * 1000 + ARGV[7] then
-  return 'ahead - ' .. current .. ' 0' .. tail
-end
 local life = ARGV[3]
 if ARGV[4] ~= '0' then
   local left = ARGV[4] - (time[1] * 1000 + math.floor(time[2] / 1000))
@@ -24,12 +25,20 @@ if ARGV[4] ~= '0' then
   life = string.format('%.0f', left)
 end
 
--- Header: 20 version, format digit, 2 flags, generation, "|".
+-- Header: 20 version, format digit, 2 flags, generation, "|". What does not look
+-- like one was put there by somebody else and does not count.
 local head = redis.call('GETRANGE', KEYS[1], 0, 39)
 local stored, storedGeneration, status = '', 0, nil
-if #head >= 24 then
+if string.find(head, '^%x+|') and #head >= 24 then
   stored = string.sub(head, 1, 20)
   storedGeneration = tonumber(string.sub(head, 24, (string.find(head, '|', 24, true) or 25) - 1), 16) or 0
+end
+-- A version may be ahead of what is stored, if not of the time: a clock that was
+-- wrong must not lock a key.
+local ahead = tonumber(string.sub(version, 1, 12), 16) - ARGV[7]
+if ahead > time[1] * 1000 + math.floor(time[2] / 1000)
+  and (stored == '' or ahead > tonumber(string.sub(stored, 1, 12), 16)) then
+  return 'ahead - ' .. current .. ' 0' .. tail
 end
 local condition = ARGV[5]
 if condition ~= '' then
@@ -53,6 +62,11 @@ if status then
   local left = redis.call('PTTL', KEYS[1])
   return status .. (stored == '' and '-' or stored) .. ' ' .. current
     .. ' ' .. string.format('%.0f', math.max(left, 0)) .. tail
+end
+if ARGV[8] == '1' then
+  -- A deletion must work where there is no memory for a write: DEL is allowed
+  -- then, and what follows it in a script, too.
+  redis.call('DEL', KEYS[1])
 end
 redis.call('SET', KEYS[1], record, 'PX', life)
 return 'applied ' .. version .. ' ' .. current .. ' ' .. life .. tail
