@@ -383,3 +383,23 @@ func TestNewInstanceAfterInvalidate(t *testing.T) {
 		t.Errorf("then there is %+v, %v", turn, err)
 	}
 }
+
+// P2 for callers who give up early: what they leave behind does not fill the
+// client's queue, in which others would wait whatever their deadline.
+func TestImpatientCallers(t *testing.T) {
+	server := redistest.Start(t)
+	a := instance(t, server)
+	org := a.Cache.Org("org-1")
+	server.Freeze()
+	res := openloop.Run(openloop.Schedule{Callers: 64, Rate: 200, For: 2 * time.Second}, func(caller, n int) error {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer time.AfterFunc(time.Millisecond, cancel).Stop()
+		return readOrWrite(ctx, org, caller, n)
+	})
+	server.Thaw()
+	p999, control := res.Latency.ValueAtQuantile(99.9), res.Control.ValueAtQuantile(99.9)
+	t.Logf("%d calls, p99.9 %d µs, max %d µs; control p99.9 %d µs", res.Calls, p999, res.Latency.Max(), control)
+	if limit := (25 * time.Millisecond).Microseconds() + 2*control; p999 > limit {
+		t.Errorf("p99.9 from the intended start is %d µs, the limit %d µs", p999, limit)
+	}
+}
