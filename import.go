@@ -186,10 +186,16 @@ func (o Org) ImportValue(ctx context.Context, r RawKind, id string, value []byte
 	}
 	stored, flags := record.Compress(bytes.Clone(value), r.k.policy.CompressAbove)
 	clk := cache.engine.Clock()
-	res, err := cache.engine.Merge(ctx, store.Op{
+	op := store.Op{
 		Action: store.Set, Key: key, TTL: r.k.opts.TTL, Flags: flags, Payload: stored,
 		Version: clock.Historic(clk.Time(), clk.Node()),
-	})
+	}
+	res, err := cache.engine.Merge(ctx, op)
+	for err == nil && res.Status == store.Conflict {
+		// Imported twice within a millisecond, with another value: the later one.
+		op.Version = op.Version.Next(clk.Node())
+		res, err = cache.engine.Merge(ctx, op)
+	}
 	if err != nil {
 		return 0, mapError(ctx, "import "+r.k.opts.Name, err)
 	}

@@ -1,0 +1,107 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/jackcache/jackcache/internal/clock"
+	"github.com/jackcache/jackcache/internal/keys"
+	"github.com/jackcache/jackcache/internal/redistest"
+	"github.com/jackcache/jackcache/internal/store"
+)
+
+func openNode(t *testing.T, addr string) *Store {
+	t.Helper()
+	space, err := keys.NewSpace(keys.Dev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(t.Context(), Options{
+		Space: space, Addr: addr, InFlight: 2048, Timeout: 10 * time.Second, Clock: clock.New(nil, 1, nil),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := s.Close(ctx); err != nil {
+			t.Error("close:", err)
+		}
+	})
+	return s
+}
+
+// Commands whose callers left keep their places in the client's ring. Before
+// they fill it, and others wait for a place whatever their deadline, the
+// breaker opens; an answer in between starts the count anew.
+func TestCallersWhoLeave(t *testing.T) {
+	n := openNode(t, redistest.Start(t).Addr()).node
+	leave := func(times int) {
+		for range times {
+			if err := n.do(t.Context(), 1, func() error { return context.Canceled }); !errors.Is(err, context.Canceled) {
+				t.Fatal(err)
+			}
+		}
+	}
+	leave(mostGivenUp)
+	if !n.breaker.Allow() {
+		t.Fatal("open too early")
+	}
+	if err := n.do(t.Context(), 1, func() error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	leave(mostGivenUp)
+	if !n.breaker.Allow() {
+		t.Fatal("open although the node answered in between")
+	}
+	if err := n.do(t.Context(), 1, func() error { return context.Canceled }); err == nil || n.breaker.Allow() {
+		t.Errorf("still closed after %d commands that nobody waits for", mostGivenUp+1)
+	}
+	if mostGivenUp+maxInFlight >= 1<<ringScale {
+		t.Error("the ring can fill")
+	}
+}
+
+// A call under way when the store is closed has an unknown outcome; one that
+// comes later was never sent.
+func TestCloseWhileFrozen(t *testing.T) {
+	server := redistest.Start(t)
+	s := openNode(t, server.Addr())
+	space, org := s.opts.Space, mustOrg(t, "a")
+	op := store.Op{
+		Action: store.Set, Key: space.Key("lead", org, keys.NoID), Version: clock.New(nil, 1, nil).Now(),
+		TTL: time.Minute, Payload: []byte("1"),
+	}
+	server.Freeze()
+	done := make(chan error, 1)
+	go func() {
+		_, err := s.Apply(context.Background(), op)
+		done <- err
+	}()
+	for s.node.waiting.Load() == 0 {
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := s.Close(ctx); err == nil {
+		t.Error("close does not say that a command still waits")
+	}
+	if err := <-done; !errors.Is(err, store.ErrUnknown) {
+		t.Errorf("the call under way: %v, want ErrUnknown", err)
+	}
+	if _, err := s.Apply(t.Context(), op); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("a call after close: %v, want ErrUnavailable", err)
+	}
+	server.Thaw()
+}
+
+func mustOrg(t *testing.T, id string) keys.Org {
+	t.Helper()
+	o, err := keys.ParseOrg(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
