@@ -177,7 +177,8 @@ type ReadOptions struct {
 // Transcript is messages of a conversation, oldest first.
 type Transcript struct {
 	Messages []Message
-	// Complete is false when earlier messages of the window may be missing.
+	// Complete is false when earlier messages of the window are missing: together
+	// they expand to more than eight times the window's bytes.
 	Complete bool
 	Source   Source
 }
@@ -227,6 +228,10 @@ func (c Conversation) Raw(ctx context.Context, o ReadOptions) (RawTranscript, er
 	return fit(log, o, cache.opts.Conversation.WindowBytes)
 }
 
+// decodedShare is how much larger than the window's bytes, which count what is
+// stored, a read may become when compressed messages are expanded.
+const decodedShare = 8
+
 // fit takes messages from the newest back while they fit.
 func fit(log store.Log, o ReadOptions, windowBytes int) (RawTranscript, error) {
 	t := RawTranscript{Complete: true, Source: SourceShared}
@@ -237,6 +242,7 @@ func fit(log store.Log, o ReadOptions, windowBytes int) (RawTranscript, error) {
 	t.Version = toVersion(log.Messages[n-1].Order.Version)
 	out := make([]json.RawMessage, n)
 	first, bytes, tokens, stored := n, 0, 0, 0
+	most := decodedShare * windowBytes
 	for i := n - 1; i >= 0; i-- {
 		m := log.Messages[i]
 		payload, err := m.Payload()
@@ -250,6 +256,10 @@ func fit(log store.Log, o ReadOptions, windowBytes int) (RawTranscript, error) {
 		}
 		over := o.MaxBytes > 0 && bytes > o.MaxBytes || o.MaxTokens > 0 && tokens > o.MaxTokens
 		if over || stored > windowBytes && first < n {
+			break
+		}
+		if bytes > most && first < n {
+			t.Complete = false
 			break
 		}
 		first = i

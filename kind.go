@@ -233,8 +233,12 @@ func (k *kind) checkSize(n int) error {
 }
 
 // codec copies no strings out of a payload: payloads belong to the caller who
-// decodes them.
-var codec = sonic.Config{ValidateString: true}.Froze()
+// decodes them. What is read was checked when it was written, so the decoder
+// does not check it again.
+var (
+	codec   = sonic.Config{ValidateString: true}.Froze()
+	decoder = sonic.Config{}.Froze()
+)
 
 func encode[T any](value T) ([]byte, error) {
 	if raw, ok := any(value).(json.RawMessage); ok {
@@ -256,7 +260,7 @@ func decode[T any](v engine.Value) (Entry[T], error) {
 		*raw = payload
 		return e, nil
 	}
-	if err := codec.Unmarshal(payload, &e.Value); err != nil {
+	if err := decoder.Unmarshal(payload, &e.Value); err != nil {
 		return Entry[T]{}, fmt.Errorf("%w: the value is not of the kind's type: %w", ErrCorrupt, err)
 	}
 	return e, nil

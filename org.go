@@ -230,7 +230,8 @@ func (o Org) Forget(ctx context.Context, phone string) (Forgotten, error) {
 				continue
 			}
 			if err := o.forgetValue(ctx, k, id); err != nil {
-				return f, err
+				// Some of it is done: that must not read as "nothing was".
+				return f, fmt.Errorf("%w: the person is forgotten in part; repeat it: %w", ErrUnknown, err)
 			}
 			f.Kinds = append(f.Kinds, k.opts.Name)
 		}

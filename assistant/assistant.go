@@ -49,8 +49,11 @@ func (a *Assistant) Link(ctx context.Context, o jackcache.Org, phone, lead strin
 	if _, err := a.Kinds.PhoneToLead.Set(ctx, o, e164, Lead{LeadID: lead}); err != nil {
 		return err
 	}
-	_, err = a.Kinds.LeadToPhone.Set(ctx, o, lead, Phone{Phone: e164})
-	return err
+	if _, err = a.Kinds.LeadToPhone.Set(ctx, o, lead, Phone{Phone: e164}); err != nil {
+		// The first half is stored: that must not read as "nothing was".
+		return fmt.Errorf("%w: the phone is linked, the way back is not; repeat it: %w", jackcache.ErrUnknown, err)
+	}
+	return nil
 }
 
 // LeadOf returns the lead that a phone belongs to, or jackcache.ErrNotFound.

@@ -5,13 +5,18 @@ import (
 	"crypto/subtle"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 )
 
-// authorize checks the token, and that no web page of another origin makes a
-// browser write here.
+// authorize checks the host and the token, and that no web page of another
+// origin makes a browser write here.
 func (s *Server) authorize(x *exchange, rt route) error {
+	if s.opts.LoopbackHosts && !rt.anyHost && !loopbackHost(x.r.Host) {
+		return fmt.Errorf("%w: %.80q: this server has no token and answers to localhost alone; set JACKCACHE_API_TOKEN, or use localhost", errHost, x.r.Host)
+	}
 	if !rt.open && !s.hasToken(x.r) {
 		return unauthorized(x)
 	}
@@ -19,6 +24,19 @@ func (s *Server) authorize(x *exchange, rt route) error {
 		return fmt.Errorf("%w: %w", errOrigin, err)
 	}
 	return nil
+}
+
+// loopbackHost reports whether a Host field names this host, so that no name of
+// a web page does that was made to point here.
+func loopbackHost(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	} else if strings.HasPrefix(host, "[") {
+		host = strings.TrimSuffix(host[1:], "]")
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && ip.Unmap().IsLoopback()
 }
 
 func unauthorized(x *exchange) error {

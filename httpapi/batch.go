@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
-	"sync"
 
 	"github.com/bytedance/sonic"
 	"github.com/tidwall/gjson"
@@ -19,23 +19,33 @@ const (
 	// maxConversations bounds the conversations in one batch, each of which may
 	// be as large as its window.
 	maxConversations = 16
-	// conversationsAtOnce is how many of them are read at a time.
-	conversationsAtOnce = 4
+	// maxBatchBytes bounds the values in one answer, all together.
+	maxBatchBytes = 32 << 20
+	// valuesAtOnce is how many values are read before their size is looked at.
+	valuesAtOnce = 16
 )
+
+// wanted is what a read asks for.
+type wanted struct {
+	kind, id string
+	last     int
+}
+
+func (w wanted) conversation() bool { return w.kind == jackcache.ConversationKind }
 
 // read is one read of a batch, and what it found.
 type read struct {
-	kind, id string
-	last     int
-	raw      jackcache.RawKind // not for conversations
+	wanted
+	raw jackcache.RawKind // not for conversations
+	result
+}
 
+type result struct {
 	found    bool
 	value    []byte
 	version  jackcache.Version
 	complete bool // of a conversation
 }
-
-func (r *read) conversation() bool { return r.kind == jackcache.ConversationKind }
 
 // batch answers several reads in their order: all, or the error of one.
 func (s *Server) batch(x *exchange) error {
@@ -47,6 +57,10 @@ func (s *Server) batch(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	if err := s.batches.enter(x.r.Context()); err != nil {
+		return err
+	}
+	defer s.batches.leave()
 	if err := s.readAll(x.r.Context(), s.org(x), reads); err != nil {
 		return err
 	}
@@ -152,38 +166,57 @@ func (s *Server) parseRead(v gjson.Result) (r read, err error) {
 	return r, err
 }
 
-// readAll reads the values in one round trip, and the conversations beside it.
+// readAll reads what the reads want, each thing once however often it is
+// wanted. It ends as soon as the answer would be too large.
 func (s *Server) readAll(ctx context.Context, org jackcache.Org, reads []read) error {
 	var (
-		ids  []jackcache.KindID
-		at   []int
-		wg   sync.WaitGroup
-		gate = make(chan struct{}, conversationsAtOnce)
-		errs = make([]error, len(reads)+1)
+		first    = make([]int, len(reads)) // the first read of the same
+		known    = make(map[wanted]int, len(reads))
+		times    = make(map[wanted]int, len(reads))
+		values   []*read
+		answered int
 	)
 	for i := range reads {
-		if !reads[i].conversation() {
-			ids, at = append(ids, jackcache.KindID{Kind: reads[i].raw, ID: reads[i].id}), append(at, i)
+		r := &reads[i]
+		at, again := known[r.wanted]
+		if !again {
+			at, known[r.wanted] = i, i
+			if !r.conversation() {
+				values = append(values, r)
+			}
+		}
+		first[i] = at
+		times[r.wanted]++
+	}
+	add := func(r *read) error {
+		if r.found {
+			answered += len(r.value) * times[r.wanted]
+		}
+		if answered > maxBatchBytes {
+			return fmt.Errorf("%w: the values of this batch have more than %d bytes, which is allowed for all together; read fewer in one call", jackcache.ErrTooLarge, maxBatchBytes)
+		}
+		return nil
+	}
+	for some := range slices.Chunk(values, valuesAtOnce) {
+		if err := s.values(ctx, org, some, add); err != nil {
+			return err
+		}
+	}
+	for i := range reads {
+		r := &reads[i]
+		if first[i] != i {
+			r.result = reads[first[i]].result
 			continue
 		}
-		wg.Go(func() {
-			gate <- struct{}{}
-			defer func() {
-				if p := recover(); p != nil {
-					errs[i] = panicked(p)
-				}
-				<-gate
-			}()
-			if err := reads[i].messages(ctx, org); err != nil {
-				errs[i] = fmt.Errorf("read %d: %w", i, err)
-			}
-		})
-	}
-	errs[len(reads)] = s.values(ctx, org, reads, ids, at)
-	wg.Wait()
-	for _, err := range errs {
+		if !r.conversation() {
+			continue
+		}
+		err := r.messages(ctx, org)
+		if err == nil {
+			err = add(r)
+		}
 		if err != nil {
-			return err
+			return fmt.Errorf("read %d: %w", i, err)
 		}
 	}
 	return nil
@@ -201,21 +234,26 @@ func (r *read) messages(ctx context.Context, org jackcache.Org) error {
 	return nil
 }
 
-func (s *Server) values(ctx context.Context, org jackcache.Org, reads []read, ids []jackcache.KindID, at []int) error {
-	if len(ids) == 0 {
-		return nil
+// values reads some values in one round trip.
+func (s *Server) values(ctx context.Context, org jackcache.Org, some []*read, add func(*read) error) error {
+	ids := make([]jackcache.KindID, len(some))
+	for i, r := range some {
+		ids[i] = jackcache.KindID{Kind: r.raw, ID: r.id}
 	}
 	es, err := org.ReadMany(ctx, ids...)
 	if err != nil {
 		return err
 	}
 	for i, e := range es {
-		r := &reads[at[i]]
+		r := some[i]
 		r.found, r.value, r.version = e.Found, e.JSON, e.Version
 		if r.found && r.kind == assistant.LeadToPhoneKind {
 			if err := s.verify(ctx, org, r); err != nil {
 				return err
 			}
+		}
+		if err := add(r); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -98,3 +98,69 @@ func TestBatchErrors(t *testing.T) {
 	f.want(200, "POST", batchPath, many(maxConversations, talks))
 	f.wantProblem(413, "too-large", "POST", batchPath, many(maxConversations+1, talks))
 }
+
+// TestBatchBytes: what is in one answer is bounded, also where it is the same.
+func TestBatchBytes(t *testing.T) {
+	f := newFixture(t)
+	const size = 1<<20 - 1<<10
+	f.want(200, "PUT", agent, `"`+strings.Repeat("x", size-2)+`"`)
+	f.want(201, "POST", talk, theHello)
+	_, id, _ := strings.Cut(agent, "/entries/agentConfig/")
+	reads := func(n int) string {
+		return `{"reads":[` + strings.Repeat(fmt.Sprintf(`{"kind":"agentConfig","id":%q},`, id), n) +
+			`{"kind":"conversationContext","id":"+16049085474"}]}`
+	}
+	const most = maxBatchBytes / size
+	var b batchBody
+	f.want(200, "POST", batchPath, reads(most)).decode(t, &b)
+	for i, r := range b.Results {
+		if !r.Found || i < most && len(r.Value) != size {
+			t.Errorf("result %d: %s, %d bytes", i, r.Kind, len(r.Value))
+		}
+	}
+	p := f.wantProblem(413, "too-large", "POST", batchPath, reads(most+1))
+	if !strings.Contains(p.Detail, fmt.Sprint(maxBatchBytes)) {
+		t.Errorf("the problem does not say what is allowed: %s", p.Detail)
+	}
+
+	// A conversation counts, too.
+	for i := range 8 {
+		f.want(201, "POST", talk, fmt.Sprintf(`{"id":"l%d","role":"user","content":"%s"}`, i, strings.Repeat("x", 8<<10)))
+	}
+	f.wantProblem(413, "too-large", "POST", batchPath, reads(most))
+}
+
+// TestBatchReadsOnce: what is wanted twice is read once, what differs is not
+// taken for the same.
+func TestBatchReadsOnce(t *testing.T) {
+	f := newFixture(t)
+	f.want(201, "POST", talk, `[{"id":"m1","role":"user","content":"a"},{"id":"m2","role":"user","content":"b"}]`)
+	f.want(200, "PUT", agent, "1")
+	loads := func() (n uint64) {
+		for _, k := range f.a.Cache.Stats().Kinds {
+			n += k.Hits + k.Misses
+		}
+		return n
+	}
+	before := loads()
+	_, id, _ := strings.Cut(agent, "/entries/agentConfig/")
+	one := fmt.Sprintf(`{"kind":"agentConfig","id":%q}`, id)
+	var b batchBody
+	f.want(200, "POST", batchPath, `{"reads":[`+one+`,`+one+`,`+one+`,
+		{"kind":"conversationContext","id":"+16049085474","last":1},{"kind":"conversationContext","id":"+16049085474"},
+		{"kind":"agentConfig","id":"another"}]}`).decode(t, &b)
+	if n := loads() - before; n > 4 {
+		t.Errorf("%d reads for four different ones", n)
+	}
+	for i, want := range []int{1, 1, 1, 1, 2, 0} {
+		values := 1
+		if i > 2 {
+			var ms []json.RawMessage
+			_ = json.Unmarshal(b.Results[i].Value, &ms) // nil where nothing is
+			values = len(ms)
+		}
+		if values != want || b.Results[i].Found != (want > 0) {
+			t.Errorf("result %d: %+v", i, b.Results[i])
+		}
+	}
+}

@@ -3,8 +3,10 @@ package httpapi
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -116,16 +118,28 @@ func invalid(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", jackcache.ErrInvalid, fmt.Sprintf(format, args...))
 }
 
-// query returns the parameters of a request.
-func (x *exchange) query() (url.Values, error) {
-	if x.r.URL.RawQuery == "" {
-		return nil, nil
+// parseQuery reads the parameters of a request and refuses what its route does
+// not know: a restriction that is misspelt must not read everything. Probes may
+// come with anything.
+func (x *exchange) parseQuery(rt route) error {
+	if x.r.URL.RawQuery == "" || rt.open || rt.pattern == "" {
+		return nil
 	}
 	q, err := url.ParseQuery(x.r.URL.RawQuery)
 	if err != nil {
-		return nil, invalid("query: %v", err)
+		return invalid("query: %v", err)
 	}
-	return q, nil
+	for _, name := range slices.Sorted(maps.Keys(q)) {
+		switch {
+		case slices.Contains(rt.query, name):
+		case len(rt.query) == 0:
+			return invalid("unknown parameter ?%.40s=; allowed is none", name)
+		default:
+			return invalid("unknown parameter ?%.40s=; allowed are %s", name, strings.Join(rt.query, ", "))
+		}
+	}
+	x.query = q
+	return nil
 }
 
 // number returns a parameter from 1 to most, 0 where it is not there.

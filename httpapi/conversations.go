@@ -17,18 +17,17 @@ func (s *Server) conversation(x *exchange) jackcache.Conversation {
 }
 
 func (s *Server) getMessages(x *exchange) error {
-	q, err := x.query()
-	if err != nil {
+	var (
+		o   jackcache.ReadOptions
+		err error
+	)
+	if o.Last, err = number(x.query, "last", jackcache.MaxWindow); err != nil {
 		return err
 	}
-	var o jackcache.ReadOptions
-	if o.Last, err = number(q, "last", jackcache.MaxWindow); err != nil {
+	if o.MaxBytes, err = number(x.query, "maxBytes", math.MaxInt32); err != nil {
 		return err
 	}
-	if o.MaxBytes, err = number(q, "maxBytes", math.MaxInt32); err != nil {
-		return err
-	}
-	if o.MaxTokens, err = number(q, "maxTokens", math.MaxInt32); err != nil {
+	if o.MaxTokens, err = number(x.query, "maxTokens", math.MaxInt32); err != nil {
 		return err
 	}
 	t, err := s.conversation(x).Raw(x.r.Context(), o)
@@ -181,16 +180,12 @@ type listing struct {
 }
 
 func (s *Server) listConversations(x *exchange) error {
-	q, err := x.query()
-	if err != nil {
-		return err
-	}
-	limit, err := number(q, "limit", jackcache.MaxList)
+	limit, err := number(x.query, "limit", jackcache.MaxList)
 	if err != nil {
 		return err
 	}
 	l, err := s.org(x).List(x.r.Context(), jackcache.ListQuery{
-		Kind: jackcache.ConversationKind, Cursor: q.Get("cursor"), Limit: limit,
+		Kind: jackcache.ConversationKind, Cursor: x.query.Get("cursor"), Limit: limit,
 	})
 	if err != nil {
 		return err

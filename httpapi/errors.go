@@ -24,6 +24,8 @@ var (
 	errBody      = errors.New("the body could not be read")
 	errPanic     = errors.New("a handler panicked")
 	errGone      = errors.New("the client is gone")
+	errBusy      = errors.New("busy")
+	errHost      = errors.New("wrong host")
 )
 
 // verdict is how an error is told to a client.
@@ -58,6 +60,8 @@ var verdicts = []verdict{
 	{err: errMethod, status: 405, name: "method-not-allowed", title: "Method not allowed", level: slog.LevelDebug},
 	{err: errToken, status: 401, name: "unauthorized", title: "Unauthorized", level: slog.LevelDebug},
 	{err: errOrigin, status: 403, name: "cross-origin", title: "Cross-origin request", level: slog.LevelWarn},
+	{err: errHost, status: 403, name: "wrong-host", title: "Wrong host", level: slog.LevelWarn},
+	{err: errBusy, status: 503, name: "busy", title: "Busy", level: slog.LevelDebug},
 	{err: errMediaType, status: 415, name: "media-type", title: "Unsupported media type", level: slog.LevelDebug},
 	{err: errSlow, status: 408, name: "slow-body", title: "Request timeout", detail: "the body did not arrive in time", level: slog.LevelDebug},
 	{err: errBody, status: 400, name: "body", title: "Body not readable", detail: "the body could not be read to its end", level: slog.LevelDebug},

@@ -50,6 +50,8 @@ func TestVerdicts(t *testing.T) {
 		{jackcache.ErrCorrupt, 500, "corrupt", false},
 		{jackcache.ErrDisabled, 403, "disabled", true},
 		{jackcache.ErrClosed, 503, "closed", false},
+		{errBusy, 503, "busy", true},
+		{errHost, 403, "wrong-host", true},
 		{errors.New("anything else"), 500, "internal", false},
 		{fmt.Errorf("%w: %w", jackcache.ErrUnknown, jackcache.ErrUnavailable), 503, "outcome-unknown", false},
 	} {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strconv"
 	"sync"
 	"time"
@@ -22,7 +23,8 @@ type exchange struct {
 	id    string // of the request
 	begun time.Time
 
-	directory bool // the path means the directory without an organisation
+	query     url.Values // nil: none
+	directory bool       // the path means the directory without an organisation
 
 	status  int // sent; 0: nothing yet
 	written int64

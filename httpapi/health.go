@@ -15,6 +15,7 @@ const index = `jackcache: working state of assistants, apart per organisation.
   GET /livez, /readyz      probes
   /api/v1/orgs/{org}/...   conversations, entries, phone-leads, lead-phones, batch, invalidate
   /api/v1/import, /export  NDJSON
+  /api/v1/keys, /inspect   keys as they are stored
 `
 
 func (s *Server) getIndex(x *exchange) error {

@@ -11,7 +11,9 @@ import (
 // route is one operation. The table in Server.routes is the only list of them.
 type route struct {
 	method, pattern, summary string
-	open                     bool // served without a token
+	query                    []string // the parameters it knows
+	open                     bool     // served without a token
+	anyHost                  bool     // served whatever Options.LoopbackHosts says
 	handle                   func(*exchange) error
 }
 
@@ -30,14 +32,14 @@ const (
 func (s *Server) routes() []route {
 	return []route{
 		{method: "GET", pattern: "/{$}", handle: s.getIndex, summary: "Where to go from here"},
-		{method: "GET", pattern: "/livez", handle: s.getLive, open: true, summary: "Whether the process runs; never touches the store"},
-		{method: "GET", pattern: "/readyz", handle: s.getReady, open: true, summary: "Whether requests should be sent here"},
+		{method: "GET", pattern: "/livez", handle: s.getLive, open: true, anyHost: true, summary: "Whether the process runs; never touches the store"},
+		{method: "GET", pattern: "/readyz", handle: s.getReady, open: true, anyHost: true, summary: "Whether requests should be sent here"},
 		{method: "GET", pattern: "/api/health", handle: s.getHealth, open: true, summary: "Health; without the token the status only"},
 		{method: "GET", pattern: "/api/cache/stats", handle: s.getStats, summary: "Counters and latencies"},
 
-		{method: "GET", pattern: orgs + "/conversations", handle: s.listConversations, summary: "List conversations, by ?cursor= and ?limit="},
+		{method: "GET", pattern: orgs + "/conversations", handle: s.listConversations, query: []string{"cursor", "limit"}, summary: "List conversations, by ?cursor= and ?limit="},
 		{method: "DELETE", pattern: conversation, handle: s.forget, summary: "Forget a person"},
-		{method: "GET", pattern: messages, handle: s.getMessages, summary: "Read messages, restricted by ?last=, ?maxTokens= and ?maxBytes="},
+		{method: "GET", pattern: messages, handle: s.getMessages, query: []string{"last", "maxBytes", "maxTokens"}, summary: "Read messages, restricted by ?last=, ?maxTokens= and ?maxBytes="},
 		{method: "POST", pattern: messages, handle: s.appendMessages, summary: "Append a message or an array of them"},
 		{method: "PUT", pattern: messages, handle: s.replaceMessages, summary: "Replace all messages"},
 		{method: "DELETE", pattern: messages, handle: s.clearMessages, summary: "Clear a conversation"},
@@ -64,8 +66,10 @@ func (s *Server) routes() []route {
 
 		{method: "POST", pattern: orgs + "/batch", handle: s.batch, summary: "Several reads in one call"},
 		{method: "POST", pattern: orgs + "/invalidate", handle: s.invalidate, summary: "Make everything of an organisation invisible"},
-		{method: "POST", pattern: "/api/v1/import", handle: s.importAll, summary: "Import NDJSON, plain or gzip"},
-		{method: "GET", pattern: "/api/v1/export", handle: s.exportAll, summary: "Export NDJSON, restricted by ?org= and ?kind="},
+		{method: "POST", pattern: "/api/v1/import", handle: s.importAll, query: []string{"directory", "dryRun"}, summary: "Import NDJSON, plain or gzip"},
+		{method: "GET", pattern: "/api/v1/export", handle: s.exportAll, query: []string{"directory", "kind", "org"}, summary: "Export NDJSON, restricted by ?org= and ?kind="},
+		{method: "GET", pattern: "/api/v1/keys", handle: s.listKeys, query: []string{"cursor", "kind", "limit", "org"}, summary: "List the keys of ?kind= as they are stored, restricted by ?org="},
+		{method: "GET", pattern: "/api/v1/inspect", handle: s.inspect, query: []string{"key"}, summary: "Read what ?key= of the store holds"},
 	}
 }
 
@@ -97,6 +101,9 @@ func (s *Server) handler(rt route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := w.(*exchange)
 		err := s.authorize(x, rt)
+		if err == nil {
+			err = x.parseQuery(rt)
+		}
 		if err == nil {
 			err = rt.handle(x)
 		}

@@ -1,7 +1,7 @@
 // Package httpapi serves a cache over HTTP: conversations, values, lead
-// mappings, batches, import and export, health and stats. New returns an
-// http.Handler that can be mounted in any server; NewHTTPServer returns a server
-// with the timeouts that it wants.
+// mappings, batches, import and export, stored keys, health and stats. New
+// returns an http.Handler that can be mounted in any server; NewHTTPServer
+// returns a server with the timeouts that it wants.
 //
 //	api := httpapi.New(a, httpapi.Options{Token: token})
 //	err := httpapi.NewHTTPServer(api).ListenAndServe()
@@ -33,6 +33,12 @@ type Options struct {
 	// tells the status and nothing else.
 	Token string
 
+	// LoopbackHosts refuses requests whose Host is not localhost, a name below it
+	// or a loopback address, but for the probes. It is for a server without a
+	// token that listens on loopback: a web page whose name is made to point
+	// there must not reach it.
+	LoopbackHosts bool
+
 	// StrictReady makes /readyz answer 503 while the cache is degraded, too.
 	StrictReady bool
 
@@ -59,6 +65,8 @@ type Server struct {
 	leads     jackcache.RawKind
 	draining  atomic.Bool
 	migrated  migrated
+	batches   gate
+	imports   gate
 }
 
 // New returns a handler for a cache that is open. The caller closes the cache,
@@ -76,6 +84,7 @@ func New(a *assistant.Assistant, o Options) *Server {
 	s := &Server{
 		a: a, opts: o, token: sha256.Sum256([]byte(o.Token)),
 		summaries: mustKind(a, assistant.SummaryKind), leads: mustKind(a, assistant.PhoneToLeadKind),
+		batches: make(gate, batchesAtOnce), imports: make(gate, importsAtOnce),
 	}
 	s.mux = s.newMux()
 	return s

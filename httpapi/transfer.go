@@ -20,6 +20,8 @@ const (
 	// exportBuffer is how much of an export is sent at a time. An export that
 	// fails before it has so much answers with the problem.
 	exportBuffer = 64 << 10
+	// maxImportLine bounds a line of an import in bytes.
+	maxImportLine = 16 << 20
 	// reportTrailer carries the report of an export behind its lines, as JSON.
 	reportTrailer = "Jackcache-Report"
 )
@@ -41,17 +43,18 @@ func (s *Server) importAll(x *exchange) error {
 	if enc := x.r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "gzip") && !strings.EqualFold(enc, "identity") {
 		return fmt.Errorf("%w: Content-Encoding %.40q; allowed is gzip", errMediaType, enc)
 	}
-	q, err := x.query()
-	if err != nil {
+	o := migrate.ImportOptions{MaxLine: maxImportLine}
+	var err error
+	if o.DryRun, err = flag(x.query, "dryRun"); err != nil {
 		return err
 	}
-	var o migrate.ImportOptions
-	if o.DryRun, err = flag(q, "dryRun"); err != nil {
+	if o.IncludeDirectory, err = flag(x.query, "directory"); err != nil {
 		return err
 	}
-	if o.IncludeDirectory, err = flag(q, "directory"); err != nil {
-		return err
+	if !s.imports.try() {
+		return fmt.Errorf("%w: %d imports are under way, the most at a time; repeat it later", errBusy, cap(s.imports))
 	}
+	defer s.imports.leave()
 	body := &patientReader{r: x.r.Body, control: http.NewResponseController(x.ResponseWriter)}
 	report, err := migrate.Import(x.r.Context(), s.a, body, o)
 	if !o.DryRun {
@@ -98,15 +101,12 @@ func extendWrite(c *http.ResponseController) {
 // exportAll streams lines. Where it fails on the way the connection is cut, so
 // that no client takes a part for the whole.
 func (s *Server) exportAll(x *exchange) error {
-	q, err := x.query()
-	if err != nil {
+	o := migrate.ExportOptions{Org: x.query.Get("org"), Kinds: x.query["kind"]}
+	var err error
+	if o.IncludeDirectory, err = flag(x.query, "directory"); err != nil {
 		return err
 	}
-	o := migrate.ExportOptions{Org: q.Get("org"), Kinds: q["kind"]}
-	if o.IncludeDirectory, err = flag(q, "directory"); err != nil {
-		return err
-	}
-	if q.Has("org") && o.Org == "" {
+	if x.query.Has("org") && o.Org == "" {
 		return invalid("?org= is empty; leave it out to export all organisations")
 	}
 	control := http.NewResponseController(x.ResponseWriter)

@@ -132,3 +132,14 @@ func TestImportIsUnbounded(t *testing.T) {
 		t.Errorf("report %+v", r.Counts)
 	}
 }
+
+// TestImportLine: a line beyond the bound fails, and what follows is imported.
+func TestImportLine(t *testing.T) {
+	f := newFixture(t)
+	var r migrate.Report
+	long := `{"map":"agentConfig","key":"org-0:a","value":"` + strings.Repeat("x", maxImportLine) + `"}` + "\n"
+	f.want(200, "POST", "/api/v1/import", long+`{"map":"agentConfig","key":"org-0:b","value":1}`).decode(t, &r)
+	if r.Failed != 1 || r.Imported != 1 || !strings.Contains(fmt.Sprint(r.Problems), fmt.Sprint(maxImportLine)) {
+		t.Errorf("report %+v", r)
+	}
+}

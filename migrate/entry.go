@@ -3,6 +3,7 @@ package migrate
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -97,10 +98,14 @@ func readLine(data []byte) (l line, err error) {
 
 // schemes are written before phones; the colon behind them separates no
 // organisation.
-var schemes = []string{"tel", "whatsapp"}
+var schemes = []string{"tel", "whatsapp", "sms"}
+
+// absent are written where there is no organisation: the first by the server
+// whose maps these are, the others by JavaScript.
+var absent = []string{"global", "undefined", "null"}
 
 // split takes a key apart into organisation and id; no organisation is not an
-// error here.
+// error here. What could be taken apart in two ways is set aside.
 func (l line) split(t target) (org, id string, err error) {
 	switch {
 	case l.org != nil && l.id != nil:
@@ -108,7 +113,7 @@ func (l line) split(t target) (org, id string, err error) {
 	case t.id == jackcache.NoID && l.org != nil:
 		return *l.org, "", nil
 	case t.id == jackcache.NoID:
-		return l.Key, "", nil
+		return known(l.Key), "", nil
 	case l.org != nil:
 		id, ok := strings.CutPrefix(l.Key, *l.org+":")
 		if !ok {
@@ -120,20 +125,32 @@ func (l line) split(t target) (org, id string, err error) {
 		if !ok {
 			return "", "", fmt.Errorf(`"key" does not end with what is in "id"; give "org" too`)
 		}
-		return org, *l.id, nil
+		return t.organisation(org), *l.id, nil
 	}
 	at := strings.LastIndexByte(l.Key, ':')
 	if at < 0 {
 		return "", l.Key, nil
 	}
 	org, id = l.Key[:at], l.Key[at+1:]
+	if !t.phones() && strings.Contains(org, ":") {
+		return "", "", aside(`"key" has several colons: say with "org" and "id" where the organisation ends`)
+	}
+	return t.organisation(org), id, nil
+}
+
+// organisation is the organisation in what stands before the id of a key.
+func (t target) organisation(org string) string {
 	if t.phones() {
 		org = dropScheme(org)
 	}
-	if org == "undefined" || org == "null" {
-		org = "" // what JavaScript writes for an organisation that it does not have
+	return known(org)
+}
+
+func known(org string) string {
+	if slices.Contains(absent, org) {
+		return ""
 	}
-	return org, id, nil
+	return org
 }
 
 func dropScheme(org string) string {
@@ -164,7 +181,7 @@ func (im *importer) place(l line) (entry, error) {
 	e := entry{target: t, orgID: org, id: id, org: im.a.Cache.Org(org)}
 	if org == "" {
 		if t.form != leadForm || !im.o.IncludeDirectory {
-			return entry{}, aside("the entry has no organisation")
+			return entry{}, aside(`the entry has no organisation: give "org" and "id"`)
 		}
 		e.org = im.a.Cache.Directory()
 	}
@@ -229,12 +246,20 @@ func object(name, value string) ([]byte, error) {
 	return sonic.Marshal(map[string]string{name: value})
 }
 
+// shown is a text of a line as a report has it: short, and without keeping the
+// line in memory.
+func shown(s string) string {
+	const most = 100
+	if len(s) > most {
+		return strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return strings.Clone(s)
+}
+
 // masked hides all but the last four digits of a phone in a key of t.
 func (t target) masked(key string) string {
-	const most, shown = 100, 4
-	if len(key) > most {
-		key = strings.ToValidUTF8(key[:most], "") + "…"
-	}
+	const digitsShown = 4
+	key = shown(key)
 	if !t.phones() {
 		return key
 	}
@@ -244,7 +269,7 @@ func (t target) masked(key string) string {
 		if b[i] < '0' || b[i] > '9' {
 			continue
 		}
-		if digits++; digits > shown {
+		if digits++; digits > digitsShown {
 			b[i] = '*'
 		}
 	}

@@ -41,8 +41,8 @@ func Example() {
 		log.Fatal(err)
 	}
 	// Output:
-	// 2 imported, 0 unchanged, 1 set aside: the entry has no organisation
-	// 0 imported, 2 unchanged, 1 set aside: the entry has no organisation
+	// 2 imported, 0 unchanged, 1 set aside: the entry has no organisation: give "org" and "id"
+	// 0 imported, 2 unchanged, 1 set aside: the entry has no organisation: give "org" and "id"
 	// {"map":"conversationContexts","key":"org-123:+16049085474","value":[{"id":"1","role":"user","content":"hi"}]}
 	// {"map":"phoneToLeadMapping","key":"org-123:+16049085474","value":"lead-7"}
 }

@@ -233,11 +233,11 @@ func formatLine(t target, l jackcache.Listed, value []byte) ([]byte, error) {
 	switch {
 	case l.Org == "":
 	case t.id == jackcache.NoID:
-		key = l.Org
+		key, explicit = l.Org, known(l.Org) != l.Org
 	default:
 		key = l.Org + ":" + l.ID
-		org, id, _ := line{Key: key}.split(t) // a key alone is always split
-		explicit = org != l.Org || id != l.ID || strings.Contains(l.Org, ":")
+		org, id, err := line{Key: key}.split(t)
+		explicit = err != nil || org != l.Org || id != l.ID || strings.Contains(l.Org, ":")
 	}
 	b := make([]byte, 0, len(value)+len(key)+len(t.kind)+64)
 	b = appendField(b, `{"map":`, exportedMap(t.kind))

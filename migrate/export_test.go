@@ -24,7 +24,7 @@ func fill(t testing.TB, a *assistant.Assistant) {
 			t.Fatal(err)
 		}
 	}
-	for i, name := range []string{"org-1", "a:b", "*", "{x}", "tel", "x:tel", "+16045540000", "größe 🚗", "undefined"} {
+	for i, name := range []string{"org-1", "a:b", "*", "{x}", "tel", "x:tel", "+16045540000", "größe 🚗", "undefined", "global", "sms"} {
 		org := a.Cache.Org(name)
 		phone := fmt.Sprintf("+1604555%04d", i)
 		_, err := org.Conversation(phone).Append(ctx,
@@ -48,8 +48,8 @@ func TestExportImportExport(t *testing.T) {
 	a, b := open(t), open(t)
 	fill(t, a)
 	first := exportText(t, a, migrate.ExportOptions{})
-	if n := strings.Count(first, "\n"); n != 9*5 {
-		t.Fatalf("%d lines, want 45:\n%s", n, first)
+	if n := strings.Count(first, "\n"); n != 11*5 {
+		t.Fatalf("%d lines, want 55:\n%s", n, first)
 	}
 	r := importText(t, b, first, migrate.ImportOptions{})
 	if r.Imported != r.Seen {

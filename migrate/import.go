@@ -5,20 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/semaphore"
 
 	"github.com/jackcache/jackcache"
 	"github.com/jackcache/jackcache/assistant"
 )
 
-const (
-	// inFlightBytes bounds the lines that are held at a time.
-	inFlightBytes = 128 << 20
-	progressEvery = 100 * time.Millisecond
-)
+const progressEvery = 100 * time.Millisecond
 
 type importer struct {
 	a       *assistant.Assistant
@@ -26,7 +21,6 @@ type importer struct {
 	table   table
 	input   *counter
 	patient *patience
-	room    *semaphore.Weighted // bytes of lines
 
 	mu     sync.Mutex
 	report Report                   // guarded by mu
@@ -58,8 +52,7 @@ func Import(ctx context.Context, a *assistant.Assistant, r io.Reader, o ImportOp
 	}
 	im := &importer{
 		a: a, o: o, table: t, input: &counter{r: r}, patient: newPatience(o.RetryFor),
-		room: semaphore.NewWeighted(inFlightBytes), told: time.Now(), last: make(map[string]chan struct{}),
-		report: Report{Problems: []Problem{}},
+		told: time.Now(), last: make(map[string]chan struct{}), report: Report{Problems: []Problem{}},
 	}
 	in, err := newLines(im.input, o.MaxLine)
 	if err != nil {
@@ -87,30 +80,25 @@ func Import(ctx context.Context, a *assistant.Assistant, r io.Reader, o ImportOp
 // a job waits for is always with a worker before it.
 func (im *importer) feed(ctx context.Context, in *lines, jobs chan<- *job) error {
 	for {
-		data, err := in.next()
+		data, err := in.next(ctx)
 		switch {
 		case errors.Is(err, io.EOF):
 			return nil
 		case errors.Is(err, errLong):
 			im.fail(Problem{Line: in.line}, fmt.Errorf("the line is longer than %d bytes", im.o.MaxLine))
 			continue
+		case err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()):
+			return fmt.Errorf("stopped before line %d: %w", in.line, err)
 		case err != nil:
 			return fmt.Errorf("read line %d: %w", in.line, err)
 		case len(data) == 0:
 			continue
 		}
-		l, err := readLine(data)
-		j := &job{line: in.line, name: l.Map, key: im.table[l.Map].masked(l.Key)}
-		if err == nil {
-			j.entry, err = im.place(l)
-		}
-		if err != nil {
+		j := &job{line: in.line, weight: int64(len(data))}
+		if err := im.read(j, data); err != nil {
+			room.Release(j.weight)
 			im.fail(j.problem(), err)
 			continue
-		}
-		j.weight = min(int64(len(data)), inFlightBytes)
-		if err := im.room.Acquire(ctx, j.weight); err != nil {
-			return fmt.Errorf("stopped before line %d: %w", in.line, err)
 		}
 		im.enqueue(j)
 		select {
@@ -119,6 +107,26 @@ func (im *importer) feed(ctx context.Context, in *lines, jobs chan<- *job) error
 			im.finish(j)
 			return fmt.Errorf("stopped before line %d: %w", in.line, ctx.Err())
 		}
+	}
+}
+
+// read finds out what a line says and where it belongs.
+func (im *importer) read(j *job, data []byte) (err error) {
+	defer im.rescue(j, &err)
+	l, err := readLine(data)
+	j.name, j.key = shown(l.Map), im.table[l.Map].masked(l.Key)
+	if err != nil {
+		return err
+	}
+	j.entry, err = im.place(l)
+	return err
+}
+
+// rescue makes a panic an error of the entry. The stack is for the log alone.
+func (im *importer) rescue(j *job, err *error) {
+	if v := recover(); v != nil {
+		im.o.Logger.Error("an entry made the import panic", "line", j.line, "map", j.name, "panic", v, "stack", string(debug.Stack()))
+		*err = errPanic
 	}
 }
 
@@ -138,7 +146,7 @@ func (im *importer) enqueue(j *job) {
 }
 
 func (im *importer) finish(j *job) {
-	im.room.Release(j.weight)
+	room.Release(j.weight)
 	im.mu.Lock()
 	defer im.mu.Unlock()
 	for _, name := range j.names {
@@ -159,12 +167,13 @@ func (im *importer) run(ctx context.Context, j *job) {
 		messages int
 	)
 	err := im.patient.do(ctx, func() (err error) {
+		defer im.rescue(j, &err)
 		outcome, messages, err = im.apply(ctx, j.entry)
 		return err
 	})
 	switch {
 	case err != nil:
-		im.fail(j.problem(), err)
+		im.fail(j.problem(), storing(err))
 	case outcome == jackcache.SetAside:
 		im.fail(j.problem(), aside("it was cleared, deleted, forgotten or replaced since it was written"))
 	default:
@@ -188,7 +197,7 @@ func (im *importer) fail(p Problem, err error) {
 	im.mu.Lock()
 	defer im.mu.Unlock()
 	var apart *asideError
-	if p.Reason = err.Error(); errors.As(err, &apart) {
+	if p.Reason = text(err); errors.As(err, &apart) {
 		p.Fate = "setAside"
 		im.report.SetAside++
 	} else {

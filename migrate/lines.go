@@ -3,13 +3,21 @@ package migrate
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"sync/atomic"
 
 	"github.com/klauspost/compress/gzip"
+	"golang.org/x/sync/semaphore"
 )
+
+// inFlightBytes bounds the lines that all imports of the process hold at a time.
+const inFlightBytes = 64 << 20
+
+// room is what is left of them.
+var room = semaphore.NewWeighted(inFlightBytes)
 
 // errLong means that a line was longer than allowed and was skipped.
 var errLong = errors.New("line too long")
@@ -57,32 +65,66 @@ func newLines(r io.Reader, maxLine int) (*lines, error) {
 	return &lines{r: br, max: maxLine}, nil
 }
 
-// next returns the next line without white space around it; it is the
-// caller's. Errors: errLong, after which it can go on, io.EOF, or what the
-// reader returned.
-func (l *lines) next() ([]byte, error) {
+// next returns the next line without white space around it. It is the caller's,
+// as is the room for it, len(line) bytes, which is taken before the line is
+// copied. Errors: errLong, after which it can go on, io.EOF, that of ctx, or
+// what the reader returned.
+func (l *lines) next(ctx context.Context) ([]byte, error) {
 	l.line++
-	var (
-		line []byte
-		long bool
-	)
-	for {
-		part, err := l.r.ReadSlice('\n')
-		if long = long || len(line)+len(part) > l.max+1; long {
-			line = nil
-		} else {
-			line = append(line, part...)
-		}
-		switch {
-		case errors.Is(err, bufio.ErrBufferFull):
-			continue
-		case errors.Is(err, io.EOF) && (long || len(line) > 0):
-		case err != nil:
+	part, err := l.r.ReadSlice('\n')
+	switch {
+	case errors.Is(err, bufio.ErrBufferFull):
+		return l.long(ctx, part)
+	case err != nil && (len(part) == 0 || !errors.Is(err, io.EOF)):
+		return nil, err
+	case len(part) > l.max+1:
+		return nil, errLong
+	}
+	part = bytes.TrimSpace(part)
+	if len(part) == 0 {
+		return nil, nil
+	}
+	if err := room.Acquire(ctx, int64(len(part))); err != nil {
+		return nil, err
+	}
+	return bytes.Clone(part), nil
+}
+
+// long is next for a line that is longer than the buffer. Room for the longest
+// is taken at once: lines that grow step by step could wait for one another
+// for ever.
+func (l *lines) long(ctx context.Context, part []byte) (line []byte, err error) {
+	var held int64
+	defer func() { room.Release(held - int64(len(line))) }()
+	if len(part) <= l.max+1 {
+		if err := room.Acquire(ctx, int64(l.max)); err != nil {
 			return nil, err
 		}
-		if long {
-			return nil, errLong
-		}
-		return bytes.TrimSpace(line), nil
+		held = int64(l.max)
 	}
+	read := bufio.ErrBufferFull
+	for {
+		// A line that is too long is read on, to its end, and not kept.
+		if held > 0 && len(line)+len(part) > l.max+1 {
+			room.Release(held)
+			held, line = 0, nil
+		}
+		if held > 0 {
+			line = append(line, part...)
+		}
+		if !errors.Is(read, bufio.ErrBufferFull) {
+			break
+		}
+		part, read = l.r.ReadSlice('\n')
+	}
+	switch {
+	case read != nil && !errors.Is(read, io.EOF):
+		return nil, read
+	case held == 0:
+		return nil, errLong
+	}
+	if line = bytes.TrimSpace(line); len(line) > l.max {
+		return nil, errLong
+	}
+	return line, nil
 }

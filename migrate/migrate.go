@@ -12,6 +12,7 @@
 package migrate
 
 import (
+	"log/slog"
 	"slices"
 	"time"
 )
@@ -19,7 +20,7 @@ import (
 // Defaults of ImportOptions and ExportOptions.
 const (
 	DefaultConcurrency = 16
-	DefaultMaxLine     = 64 << 20
+	DefaultMaxLine     = 16 << 20
 	DefaultMaxProblems = 100
 	DefaultRetryFor    = 30 * time.Second
 )
@@ -35,7 +36,8 @@ type ImportOptions struct {
 	// IncludeDirectory reads lead mappings of phones without an organisation
 	// into the directory. Without it they are set aside.
 	IncludeDirectory bool
-	// MaxLine bounds a line in bytes; a longer one fails. Default 64 MiB.
+	// MaxLine bounds a line in bytes; a longer one fails. Default 16 MiB, at
+	// most the 64 MiB that all imports of a process hold together.
 	MaxLine int
 	// MaxProblems bounds Report.Problems; the first ones of the input are kept.
 	// Default 100.
@@ -43,6 +45,9 @@ type ImportOptions struct {
 	// RetryFor is how long entries wait for a store that is away, from the last
 	// time it answered. Then they fail. Default 30 s; negative: not at all.
 	RetryFor time.Duration
+	// Logger gets the stack where an entry made the import panic; the entry
+	// fails, and the import goes on. Default slog.Default().
+	Logger *slog.Logger
 	// OnProgress is called about ten times a second and at the end, one call at
 	// a time. It must not block.
 	OnProgress func(Progress)
@@ -61,6 +66,10 @@ func (o ImportOptions) withDefaults() ImportOptions {
 	orDefault(&o.MaxProblems, DefaultMaxProblems)
 	orDefault(&o.RetryFor, DefaultRetryFor)
 	o.Concurrency = max(o.Concurrency, 1)
+	o.MaxLine = min(o.MaxLine, inFlightBytes)
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
 	if o.OnProgress == nil {
 		o.OnProgress = func(Progress) {}
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -59,7 +60,7 @@ func Main() int {
 	if errors.As(err, &silent) {
 		return silent.code
 	}
-	a.say("jackcache: %v", err)
+	a.say("jackcache: %s", plain(err))
 	var wrong *usageError
 	switch {
 	case !a.began:
@@ -69,6 +70,24 @@ func Main() int {
 		return exitUsage
 	}
 	return exitFailed
+}
+
+// plain is the text of an error with the name of its class once, without the
+// name of the program.
+func plain(err error) string {
+	s := err.Error()
+	for _, class := range []error{
+		jackcache.ErrNotFound, jackcache.ErrInvalid, jackcache.ErrTooLarge, jackcache.ErrConflict,
+		jackcache.ErrPrecondition, jackcache.ErrUnavailable, jackcache.ErrUnknown, jackcache.ErrFull,
+		jackcache.ErrRejected, jackcache.ErrCorrupt, jackcache.ErrDisabled, jackcache.ErrClosed,
+	} {
+		name := strings.TrimPrefix(class.Error(), "jackcache: ")
+		s = strings.ReplaceAll(s, class.Error(), name)
+		for twice := name + ": " + name; strings.Contains(s, twice); {
+			s = strings.ReplaceAll(s, twice, name)
+		}
+	}
+	return s
 }
 
 func (a *app) newRoot() {

@@ -24,6 +24,7 @@ const (
 // client talks to a server, or to one in this process.
 type client struct {
 	base      string // URL without a slash at the end
+	name      string // what messages call it; empty: base
 	token     string
 	transport *http.Transport
 	// close lets go of a store that was opened by this process.
@@ -31,6 +32,13 @@ type client struct {
 	// upload is the body that is being sent; it is closed when a connection
 	// ends. net/http would wait for it, and the standard input may be silent.
 	upload atomic.Pointer[io.PipeReader]
+}
+
+func (c *client) String() string {
+	if c.name != "" {
+		return c.name
+	}
+	return c.base
 }
 
 type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -99,6 +107,20 @@ func isProblem(err error, name string) bool {
 	return errors.As(err, &api) && strings.HasSuffix(api.Type, "/"+name)
 }
 
+// refused reports whether a server said no before it read anything.
+func refused(err error) bool {
+	var api *apiError
+	if !errors.As(err, &api) {
+		return false
+	}
+	switch api.Status {
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound,
+		http.StatusUnsupportedMediaType, http.StatusServiceUnavailable:
+		return api.Report == nil
+	}
+	return false
+}
+
 // asUsage makes wrong use of an answer that blames the input.
 func asUsage(err error) error {
 	var api *apiError
@@ -133,7 +155,7 @@ func (c *client) do(ctx context.Context, method, target string, body io.Reader) 
 	}
 	resp, err := c.transport.RoundTrip(req)
 	if err != nil {
-		return nil, notReached(c.base, err)
+		return nil, notReached(c.String(), err)
 	}
 	if resp.StatusCode < 300 {
 		return resp, nil
@@ -152,14 +174,14 @@ func readProblem(resp *http.Response) error {
 	return e
 }
 
-func notReached(base string, err error) error {
+func notReached(name string, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return errors.New("interrupted")
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("%s does not answer in time", base)
+		return fmt.Errorf("%s does not answer in time", name)
 	}
-	return fmt.Errorf("%s: %w", base, shorter{err})
+	return fmt.Errorf("%s: %w", name, shorter{err})
 }
 
 // shorter drops what net/http puts before an error of the network.
@@ -182,7 +204,7 @@ func (c *client) call(ctx context.Context, method, target string) ([]byte, error
 	defer func() { _ = resp.Body.Close() }() // it was read
 	data, err := io.ReadAll(io.LimitReader(resp.Body, largestAnswer))
 	if err != nil {
-		return nil, notReached(c.base, err)
+		return nil, notReached(c.String(), err)
 	}
 	return data, nil
 }

@@ -98,10 +98,8 @@ func (a *app) private(ctx context.Context, s *settings, n need, base string) (*c
 		return nil, err
 	}
 	dir := value[string](s, "JACKCACHE_DATA_DIR")
-	if s.redis() == nil && n == existing {
-		if _, err := os.Stat(filepath.Join(dir, "embedded.db")); errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("nothing listens at %s, and there is no store in %s: start one with 'jackcache serve', or name the server with --server", base, dir)
-		}
+	if err := s.mayOpen(n, base, dir); err != nil {
+		return nil, err
 	}
 	a.say("nothing listens at %s: opening the store (%s) in %s", base, s.store(), dir)
 	log := slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
@@ -111,16 +109,34 @@ func (a *app) private(ctx context.Context, s *settings, n need, base string) (*c
 	}
 	l := newPipeListener()
 	api := httpapi.New(cache, httpapi.Options{Version: version(), Logger: log})
-	srv := httpapi.NewHTTPServer(admin{api: api, cache: cache.Cache})
+	srv := httpapi.NewHTTPServer(api)
 	go func() { _ = srv.Serve(l) }() // it ends with the program, or by Close below
 	c := newClient(l.dial)
-	c.base = "http://jackcache"
+	c.base, c.name = "http://jackcache", "the store in "+dir
 	c.close = func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 		defer cancel()
 		return errors.Join(srv.Close(), cache.Close(ctx))
 	}
 	return c, nil
+}
+
+// mayOpen refuses to make a store where a command wants one that is there, and
+// where a server was named that is not there: it has the store that was meant.
+func (s *settings) mayOpen(n need, base, dir string) error {
+	if s.redis() != nil {
+		return nil
+	}
+	_, err := os.Stat(filepath.Join(dir, "embedded.db"))
+	switch {
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil
+	case s.set("JACKCACHE_ADDR"):
+		return fmt.Errorf("nothing listens at %s, which JACKCACHE_ADDR names (%s), and there is no store in %s: start the server, or unset JACKCACHE_ADDR to work on the embedded store directly", base, s.origin["JACKCACHE_ADDR"], dir)
+	case n == existing:
+		return fmt.Errorf("nothing listens at %s, and there is no store in %s: start one with 'jackcache serve', or name the server with --server", base, dir)
+	}
+	return nil
 }
 
 // pipeListener is a network of this process alone.

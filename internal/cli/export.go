@@ -86,7 +86,7 @@ func (a *app) export(ctx context.Context, c *client, e exporting) error {
 
 func cut(c *client, err error) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("%s stopped before the end; its log says why", c.base)
+		return fmt.Errorf("%s stopped before the end; its log says why", c)
 	}
 	return err
 }

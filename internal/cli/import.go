@@ -108,13 +108,15 @@ func (a *app) sendImport(ctx context.Context, c *client, i importing, in *progre
 		if err := decode(api.Report, &r.Report); err != nil {
 			return err
 		}
+	case refused(err):
+		return err
 	case err != nil:
 		return fmt.Errorf("%w; what was imported until then is kept, and the import can be repeated", err)
 	default:
 		defer func() { _ = resp.Body.Close() }() // it is read to its end
 		data, err := io.ReadAll(io.LimitReader(resp.Body, largestAnswer))
 		if err != nil {
-			return notReached(c.base, err)
+			return notReached(c.String(), err)
 		}
 		if err := decode(data, &r.Report); err != nil {
 			return err

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"net/url"
 	"slices"
 	"strconv"
@@ -14,6 +15,30 @@ import (
 )
 
 const defaultKeys = 100
+
+// The routes of the server for keys as they are stored.
+const (
+	keysRoute    = "/api/v1/keys"    // ?kind=&org=&cursor=&limit=
+	inspectRoute = "/api/v1/inspect" // ?key=
+)
+
+// storedKey is a key of the store.
+type storedKey struct {
+	Key       string            `json:"key"`
+	Kind      string            `json:"kind"`
+	Org       string            `json:"org,omitempty"`
+	ID        string            `json:"id,omitempty"`
+	Version   jackcache.Version `json:"version"`
+	Messages  int               `json:"messages,omitempty"`
+	Bytes     int               `json:"bytes"`
+	ExpiresAt *time.Time        `json:"expiresAt,omitempty"`
+	Value     json.RawMessage   `json:"value,omitempty"`
+}
+
+type keyPage struct {
+	Keys   []storedKey `json:"keys"`
+	Cursor string      `json:"cursor"`
+}
 
 // listing is what keys was asked for.
 type listing struct {

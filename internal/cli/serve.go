@@ -114,12 +114,12 @@ type server struct {
 }
 
 func newServer(cache *assistant.Assistant, s *settings, log *slog.Logger) *server {
+	token := value[string](s, "JACKCACHE_API_TOKEN")
 	api := httpapi.New(cache, httpapi.Options{
-		Token: value[string](s, "JACKCACHE_API_TOKEN"), StrictReady: value[bool](s, "JACKCACHE_STRICT_READY"),
-		MaxBody: value[int64](s, "JACKCACHE_MAX_BODY"), Version: version(), Logger: log,
+		Token: token, LoopbackHosts: token == "" && loopback(value[string](s, "JACKCACHE_ADDR")),
+		StrictReady: value[bool](s, "JACKCACHE_STRICT_READY"), MaxBody: value[int64](s, "JACKCACHE_MAX_BODY"), Version: version(), Logger: log,
 	})
-	srv := httpapi.NewHTTPServer(admin{api: api, cache: cache.Cache})
-	srv.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelDebug)
+	srv := httpapi.NewHTTPServer(api)
 	return &server{
 		api: api, http: srv, log: log, delay: value[time.Duration](s, "JACKCACHE_DRAIN_DELAY"),
 		patience: value[time.Duration](s, "JACKCACHE_SHUTDOWN_TIMEOUT"),

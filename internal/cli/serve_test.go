@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -105,7 +106,7 @@ func request(t *testing.T, addr string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	fmt.Fprintf(conn, "POST /api/v1/import HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n")
+	fmt.Fprintf(conn, "POST /api/v1/import HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n")
 	answer := make([]byte, 12)
 	if _, err := io.ReadFull(conn, answer); err != nil || string(answer) != "HTTP/1.1 100" {
 		t.Fatalf("%q, %v", answer, err)
@@ -155,6 +156,7 @@ func TestKilledImportIsRepeated(t *testing.T) {
 	t.Run("without a server", func(t *testing.T) {
 		t.Parallel()
 		dir := t.TempDir()
+		withStore(t, dir)
 		im := program(t, dir, "import", "-")
 		feed(t, im, input[:len(input)/2])
 		if err := im.Process.Kill(); err != nil {
@@ -226,8 +228,21 @@ func feed(t *testing.T, cmd *exec.Cmd, data []byte) {
 	}
 }
 
+// withStore makes a store in dir if there is none: a command does not while
+// JACKCACHE_ADDR names a server.
+func withStore(t *testing.T, dir string) {
+	t.Helper()
+	if _, err := os.Stat(filepath.Join(dir, "jackcache-data", "embedded.db")); err == nil {
+		return
+	}
+	if code, err := begin(t, dir).end(syscall.SIGTERM); err != nil || code != exitDone {
+		t.Fatalf("serve ended with %d, %v", code, err)
+	}
+}
+
 func importAndExport(t *testing.T, dir string, input []byte) string {
 	t.Helper()
+	withStore(t, dir)
 	im := program(t, dir, "import", "-")
 	im.Stdin = bytes.NewReader(input)
 	if out, err := im.CombinedOutput(); err != nil {
@@ -242,4 +257,34 @@ func importAndExport(t *testing.T, dir string, input []byte) string {
 		t.Fatal(err)
 	}
 	return sortedLines(string(data))
+}
+
+// TestLoopbackHosts: without a token a server on loopback refuses other names,
+// which a web page could have made to point there.
+func TestLoopbackHosts(t *testing.T) {
+	t.Parallel()
+	get := func(addr string) int {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr+"/api/health", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = "evil.example"
+		resp, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		return resp.StatusCode
+	}
+	if status := get(begin(t, t.TempDir()).addr); status != 403 {
+		t.Errorf("without a token: %d", status)
+	}
+	p, err := start(t.TempDir(), []string{"PATH=" + os.Getenv("PATH"), "JACKCACHE_API_TOKEN=x"}, "--addr", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.kill)
+	if status := get(p.addr); status != 200 {
+		t.Errorf("with a token: %d", status)
+	}
 }
