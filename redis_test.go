@@ -112,9 +112,10 @@ func TestFrozenRedisAnswersInTime(t *testing.T) {
 	if frozen.Errors < frozen.Calls*9/10 {
 		t.Errorf("only %d of %d calls failed: was Redis frozen?", frozen.Errors, frozen.Calls)
 	}
-	// Twice the control: the machine's own delays hit a call at its start and at
-	// its end. A call that waits for Redis waits for seconds.
-	if limit := (25 * time.Millisecond).Microseconds() + 2*control; p999 > limit {
+	// Coarse, because tests run beside others: a call that waited for Redis would
+	// take until the client gives up on the connection, or until SIGCONT. The
+	// bench measures this against the budget.
+	if limit := (500 * time.Millisecond).Microseconds() + 4*control; p999 > limit {
 		t.Errorf("p99.9 from the intended start is %d µs, the limit %d µs", p999, limit)
 	}
 }

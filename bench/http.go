@@ -112,7 +112,10 @@ func (e *environment) singles() error {
 		}
 		fmt.Printf("| %s, of %d B of JSON | %d B (%.2f) |\n", s.name, len(value), n, float64(n)/float64(len(value)))
 	}
-	return e.growth()
+	if err := e.growth(); err != nil {
+		return err
+	}
+	return e.frozen()
 }
 
 // growth measures the CPU of Redis per append to a conversation with few and

@@ -75,7 +75,7 @@ func run(rounds int, slice time.Duration, only string) error {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
 	}
-	if strings.Contains("append growth sizes", only) {
+	if strings.Contains("append growth sizes frozen", only) {
 		return env.singles()
 	}
 	return nil

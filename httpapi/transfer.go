@@ -43,7 +43,7 @@ func (s *Server) importAll(x *exchange) error {
 	if enc := x.r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "gzip") && !strings.EqualFold(enc, "identity") {
 		return fmt.Errorf("%w: Content-Encoding %.40q; allowed is gzip", errMediaType, enc)
 	}
-	o := migrate.ImportOptions{MaxLine: maxImportLine}
+	o := migrate.ImportOptions{MaxLine: maxImportLine, Logger: s.opts.Logger}
 	var err error
 	if o.DryRun, err = flag(x.query, "dryRun"); err != nil {
 		return err
