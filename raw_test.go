@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/jackcache/jackcache"
 )
@@ -39,9 +40,10 @@ func TestValidJSON(t *testing.T) {
 
 func FuzzValidJSON(f *testing.F) {
 	f.Add([]byte(`{"a":[1,"x\n"]}`))
+	f.Add([]byte(`"00000000000000000000000000000000`)) // no end
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if jackcache.ValidJSON(b) && !json.Valid(b) {
-			t.Errorf("%q is valid here only", b)
+		if got, want := jackcache.ValidJSON(b), json.Valid(b) && utf8.Valid(b); got != want {
+			t.Errorf("%q: valid %v, want %v", b, got, want)
 		}
 	})
 }

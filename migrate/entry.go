@@ -53,7 +53,7 @@ func readLine(data []byte) (l line, err error) {
 	if !utf8.Valid(data) {
 		return l, errors.New("the line is not UTF-8")
 	}
-	if !sonic.Valid(data) {
+	if !jackcache.ValidJSON(data) {
 		return l, errors.New("the line is not JSON")
 	}
 	all := gjson.ParseBytes(data)
