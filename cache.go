@@ -83,10 +83,7 @@ func (c *Cache) openStore(ctx context.Context) error {
 		})
 	} else {
 		timeout = time.Duration(float64(o.Budget) * storeShare)
-		shared, err = redisstore.Open(ctx, redisstore.Options{
-			Space: c.space, Addr: o.Redis.Addr, Username: o.Redis.Username, Password: o.Redis.Password,
-			DB: o.Redis.DB, InFlight: o.Redis.InFlight, Timeout: timeout, Clock: clk, Logger: o.Logger,
-		})
+		shared, err = redisstore.Open(ctx, c.redisOptions(timeout, clk))
 	}
 	if err != nil {
 		return err
@@ -99,6 +96,21 @@ func (c *Cache) openStore(ctx context.Context) error {
 		return errors.Join(err, shared.Close(ctx))
 	}
 	return nil
+}
+
+// redisOptions are the options of the shared store.
+func (c *Cache) redisOptions(timeout time.Duration, clk *clock.Clock) redisstore.Options {
+	r := c.opts.Redis
+	return redisstore.Options{
+		Space: c.space, Mode: redisstore.Mode(r.Mode), Addrs: r.Addrs,
+		Access: redisstore.Access{Username: r.Username, Password: r.Password, Credentials: r.Credentials, TLS: r.TLS},
+		Sentinels: redisstore.Access{
+			Username: r.Sentinel.Username, Password: r.Sentinel.Password,
+			Credentials: r.Sentinel.Credentials, TLS: r.Sentinel.TLS,
+		},
+		Master: r.Sentinel.Master, Dial: r.Dial, DB: r.DB, Connections: r.Connections, InFlight: r.InFlight,
+		Timeout: timeout, Clock: clk, Logger: c.opts.Logger,
+	}
 }
 
 // Close waits until ctx ends for what is under way, then lets go of the store

@@ -1,9 +1,13 @@
 package jackcache
 
 import (
+	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"slices"
 	"time"
 
 	"github.com/nyaruka/phonenumbers"
@@ -64,18 +68,64 @@ type Options struct {
 	Now func() time.Time
 }
 
-// RedisOptions says how a Redis or Valkey server is reached.
+// RedisMode is how the Redis servers of a deployment belong together.
+type RedisMode string
+
+// The modes.
+const (
+	// Standalone is one server, or one with replicas of which the master is found
+	// by asking all of Addrs.
+	Standalone RedisMode = "standalone"
+	// Sentinel is a master with replicas that Sentinels watch over.
+	Sentinel RedisMode = "sentinel"
+	// Cluster is a Redis Cluster.
+	Cluster RedisMode = "cluster"
+)
+
+// RedisOptions says how a Redis or Valkey deployment is reached.
 type RedisOptions struct {
-	// Addr is host:port. Default "localhost:6379".
-	Addr string
+	// Mode is explicit: a user without the right to ask could not tell a Cluster
+	// from a single server. Default Standalone.
+	Mode RedisMode
+	// Addrs are host:port of servers: those of a Standalone deployment, the
+	// Sentinels, or some members of the Cluster. Default "localhost:6379".
+	Addrs []string
 	// Username and Password authenticate (AUTH). Both may be empty.
 	Username, Password string
-	// DB is the number of the database. Use one per environment: invalidation
-	// messages of Redis do not tell databases apart.
+	// Credentials, if set, is asked at every new connection, instead of Username
+	// and Password.
+	Credentials func() (username, password string, err error)
+	// TLS, if set, encrypts connections to the servers. ServerName is by default
+	// the host of the address.
+	TLS *tls.Config
+	// Sentinel is how the Sentinels are reached in Mode Sentinel.
+	Sentinel SentinelOptions
+	// DB is the number of the database, 0 in a Cluster. Use one per environment:
+	// invalidation messages of Redis do not tell databases apart.
 	DB int
-	// InFlight bounds the commands that wait for an answer, 16 to 4096. Default
-	// 2048.
+	// Connections is how many connections carry the calls to a server, 1 to 64.
+	// Default 1, which is best where values are small: calls that wait for the
+	// same connection are sent together.
+	Connections int
+	// InFlight bounds the commands that wait for an answer of one server, 16 to
+	// 3072. Default 2048.
 	InFlight int
+	// Dial, if set, makes the connections, TLS excluded. It is for tunnels and
+	// for tests of faults.
+	Dial func(ctx context.Context, addr string) (net.Conn, error)
+}
+
+// SentinelOptions says how Sentinels are reached. Their credentials and TLS are
+// their own: those of the servers are not sent to them.
+type SentinelOptions struct {
+	// Master is the name under which the Sentinels know the master. Required.
+	Master string
+	// Username and Password authenticate to the Sentinels.
+	Username, Password string
+	// Credentials, if set, is asked at every new connection instead.
+	Credentials func() (username, password string, err error)
+	// TLS, if set, encrypts connections to the Sentinels.
+	TLS *tls.Config
 }
 
 // EmbeddedOptions bounds the embedded store.
@@ -174,7 +224,11 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Redis != nil {
 		r := *o.Redis
-		orDefault(&r.Addr, DefaultRedisAddr)
+		orDefault(&r.Mode, Standalone)
+		orDefault(&r.Connections, 1)
+		if r.Addrs = slices.Clone(r.Addrs); len(r.Addrs) == 0 {
+			r.Addrs = []string{DefaultRedisAddr}
+		}
 		orDefault(&r.InFlight, DefaultInFlight)
 		o.Redis = &r
 	}
@@ -212,9 +266,28 @@ func (o Options) validate() error {
 	between("Conversation.Batch", int64(o.Conversation.Batch), 1, MaxBatch)
 	between("LocalBytes", o.LocalBytes, 1<<16, 1<<40)
 	between("Embedded.MaxBytes", o.Embedded.MaxBytes, 1<<20, 1<<50)
-	if o.Redis != nil {
-		between("Redis.DB", int64(o.Redis.DB), 0, 1<<20)
-		between("Redis.InFlight", int64(o.Redis.InFlight), 16, 4<<10)
+	if r := o.Redis; r != nil {
+		between("Redis.DB", int64(r.DB), 0, 1<<20)
+		between("Redis.InFlight", int64(r.InFlight), 16, 3<<10)
+		between("Redis.Connections", int64(r.Connections), 1, 64)
+		switch r.Mode {
+		case Standalone:
+		case Sentinel:
+			if r.Sentinel.Master == "" {
+				bad("Redis.Sentinel.Master", `""`, "the name under which the Sentinels know the master")
+			}
+		case Cluster:
+			if r.DB != 0 {
+				bad("Redis.DB", r.DB, "0, the only database of a Cluster")
+			}
+		default:
+			bad("Redis.Mode", fmt.Sprintf("%q", r.Mode), "standalone, sentinel, cluster")
+		}
+		for _, addr := range r.Addrs {
+			if _, _, err := net.SplitHostPort(addr); err != nil {
+				bad("Redis.Addrs", fmt.Sprintf("%q", addr), "host:port")
+			}
+		}
 	}
 	return errors.Join(append(errs, checkKinds(o.Kinds))...)
 }

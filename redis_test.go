@@ -21,7 +21,7 @@ import (
 func instance(t testing.TB, server *redistest.Server, change ...func(*jackcache.Options)) *assistant.Assistant {
 	t.Helper()
 	o := jackcache.Options{
-		DataDir: t.TempDir(), Redis: &jackcache.RedisOptions{Addr: server.Addr()},
+		DataDir: t.TempDir(), Redis: &jackcache.RedisOptions{Addrs: []string{server.Addr()}},
 		Logger: slog.New(slog.DiscardHandler),
 	}
 	for _, c := range change {

@@ -78,7 +78,7 @@ func newEnvironment(dir string) (*environment, error) {
 		}
 	}
 	o := options("shared")
-	o.Redis = &jackcache.RedisOptions{Addr: e.redis.Addr()}
+	o.Redis = &jackcache.RedisOptions{Addrs: []string{e.redis.Addr()}}
 	ctx := context.Background()
 	if e.shared, err = assistant.Open(ctx, o, assistant.TTLs{}); err != nil {
 		return nil, err

@@ -29,7 +29,7 @@ func (e *environment) frozen() error {
 	defer redis.Close()
 	ctx := context.Background()
 	a, err := assistant.Open(ctx, jackcache.Options{
-		DataDir: filepath.Join(dir, "data"), Redis: &jackcache.RedisOptions{Addr: redis.Addr()}, Logger: slog.New(slog.DiscardHandler),
+		DataDir: filepath.Join(dir, "data"), Redis: &jackcache.RedisOptions{Addrs: []string{redis.Addr()}}, Logger: slog.New(slog.DiscardHandler),
 	}, assistant.TTLs{})
 	if err != nil {
 		return err

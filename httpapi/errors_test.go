@@ -150,7 +150,7 @@ func TestDetail(t *testing.T) {
 // TestUnavailable: without Redis every call answers in time and says that
 // nothing was stored.
 func TestUnavailable(t *testing.T) {
-	f := start(t, jackcache.Options{Redis: &jackcache.RedisOptions{Addr: "127.0.0.1:1"}}, Options{})
+	f := start(t, jackcache.Options{Redis: &jackcache.RedisOptions{Addrs: []string{"127.0.0.1:1"}}}, Options{})
 	for _, c := range [][3]string{
 		{"GET", agent, ""}, {"PUT", agent, "1"}, {"DELETE", agent, ""}, {"GET", talk, ""}, {"POST", talk, theHello},
 		{"PUT", talk, theHello}, {"DELETE", talk, ""}, {"DELETE", person, ""}, {"GET", person + "/summary", ""},

@@ -45,7 +45,7 @@ func TestKeysToken(t *testing.T) {
 }
 
 func TestKeysUnavailable(t *testing.T) {
-	f := start(t, jackcache.Options{Redis: &jackcache.RedisOptions{Addr: "127.0.0.1:1"}}, Options{})
+	f := start(t, jackcache.Options{Redis: &jackcache.RedisOptions{Addrs: []string{"127.0.0.1:1"}}}, Options{})
 	if a := f.want(503, "GET", "/api/v1/keys?kind=agentConfig", ""); a.header.Get("Retry-After") != "1" {
 		t.Errorf("Retry-After %q", a.header.Get("Retry-After"))
 	}

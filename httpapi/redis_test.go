@@ -21,7 +21,7 @@ func twoServers(t *testing.T, clients int) [2]*fixture {
 	var fs [2]*fixture
 	for i := range fs {
 		fs[i] = start(t, jackcache.Options{
-			Redis: &jackcache.RedisOptions{Addr: redis.Addr()}, Budget: 30 * time.Second,
+			Redis: &jackcache.RedisOptions{Addrs: []string{redis.Addr()}}, Budget: 30 * time.Second,
 			Conversation: jackcache.ConversationOptions{Window: 4000},
 		}, Options{})
 		fs[i].client.Transport.(*http.Transport).MaxIdleConnsPerHost = clients

@@ -23,7 +23,7 @@ func leads(n int) string {
 // Entries wait for a store that comes back, and are imported then.
 func TestImportWaitsForTheStore(t *testing.T) {
 	server := redistest.Start(t)
-	a := openWith(t, jackcache.Options{Redis: &jackcache.RedisOptions{Addr: server.Addr()}})
+	a := openWith(t, jackcache.Options{Redis: &jackcache.RedisOptions{Addrs: []string{server.Addr()}}})
 	const n = 400
 	text := leads(n)
 	r, w := io.Pipe()
@@ -54,7 +54,7 @@ func TestImportWithoutAStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := openWith(t, jackcache.Options{Redis: &jackcache.RedisOptions{Addr: fmt.Sprintf("127.0.0.1:%d", port)}})
+	a := openWith(t, jackcache.Options{Redis: &jackcache.RedisOptions{Addrs: []string{fmt.Sprintf("127.0.0.1:%d", port)}}})
 	const waits = 200 * time.Millisecond
 	for _, wait := range []time.Duration{-1, waits} {
 		start := time.Now()
@@ -74,7 +74,7 @@ func TestImportWithoutAStore(t *testing.T) {
 // Two stores that got the same entries export the same lines.
 func TestExportsOfBothStoresAreEqual(t *testing.T) {
 	server := redistest.Start(t)
-	a, b := open(t), openWith(t, jackcache.Options{Redis: &jackcache.RedisOptions{Addr: server.Addr()}})
+	a, b := open(t), openWith(t, jackcache.Options{Redis: &jackcache.RedisOptions{Addrs: []string{server.Addr()}}})
 	fill(t, a)
 	first := exportText(t, a, migrate.ExportOptions{})
 	for _, want := range []string{imported, unchanged} {

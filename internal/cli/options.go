@@ -3,6 +3,7 @@ package cli
 import (
 	"net"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackcache/jackcache"
@@ -81,7 +82,7 @@ func (s *settings) redis() *jackcache.RedisOptions {
 			o.Password = u.password
 		}
 	}
-	o.Addr = net.JoinHostPort(host, strconv.Itoa(port))
+	o.Addrs = []string{net.JoinHostPort(host, strconv.Itoa(port))}
 	return &o
 }
 
@@ -116,7 +117,7 @@ func (s *settings) options() (jackcache.Options, assistant.TTLs) {
 // store names the store in use, without secrets.
 func (s *settings) store() string {
 	if r := s.redis(); r != nil {
-		return redis + " " + r.Addr
+		return redis + " " + strings.Join(r.Addrs, ",")
 	}
 	return embedded
 }

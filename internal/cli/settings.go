@@ -83,7 +83,7 @@ var table = []group{
 		{env: "REDIS_DB", value: number{0, 1 << 20}, def: "0", help: "Number of the database."},
 		{env: "REDIS_URL", value: redisURL{}, secret: true,
 			help: "All of the above in one: redis://user:password@host:port/db."},
-		{env: "JACKCACHE_REDIS_IN_FLIGHT", value: number{1, 3 << 10}, def: numberText(jackcache.DefaultInFlight),
+		{env: "JACKCACHE_REDIS_IN_FLIGHT", value: number{16, 3 << 10}, def: numberText(jackcache.DefaultInFlight),
 			help: "How many commands may wait for Redis at a time."},
 		{env: "JACKCACHE_BUDGET", value: span{2 * time.Millisecond, time.Minute}, def: spanText(jackcache.DefaultBudget),
 			help: "The most that an operation on one key takes with Redis."},

@@ -59,7 +59,7 @@ func TestDefaultsAreThoseOfThePackages(t *testing.T) {
 func TestEverySettingHasAnEffect(t *testing.T) {
 	s, wrong := given(t,
 		"NODE_ENV=production", "REDIS_HOST=r", "REDIS_PORT=1", "REDIS_USERNAME=u", "REDIS_PASSWORD=p", "REDIS_DB=2",
-		"JACKCACHE_REDIS_IN_FLIGHT=3", "JACKCACHE_DATA_DIR=d", "JACKCACHE_EMBEDDED_BYTES=1GiB", "JACKCACHE_EMBEDDED_BUDGET=1s",
+		"JACKCACHE_REDIS_IN_FLIGHT=30", "JACKCACHE_DATA_DIR=d", "JACKCACHE_EMBEDDED_BYTES=1GiB", "JACKCACHE_EMBEDDED_BUDGET=1s",
 		"JACKCACHE_TTL_CONVERSATION_CONTEXT=1m", "JACKCACHE_MAX_LIFE=2h", "JACKCACHE_WINDOW=4", "JACKCACHE_WINDOW_BYTES=5kB",
 		"JACKCACHE_MESSAGE_BYTES=6000", "JACKCACHE_BATCH=7", "JACKCACHE_MESSAGE_COMPRESS_ABOVE=8KiB", "JACKCACHE_DIRECTORY=on",
 		"JACKCACHE_PHONE_REGION=de", "JACKCACHE_BUDGET=9ms", "JACKCACHE_LOCAL_BYTES=10MB", "JACKCACHE_FORGET_FOR=11d",
@@ -74,7 +74,7 @@ func TestEverySettingHasAnEffect(t *testing.T) {
 	want := jackcache.Options{
 		Production: true, DataDir: "d", PhoneRegion: "DE", Budget: 9 * time.Millisecond, LocalBytes: 10e6,
 		ForgetFor: 11 * day, Directory: true,
-		Redis:    &jackcache.RedisOptions{Addr: "r:1", Username: "u", Password: "p", DB: 2, InFlight: 3},
+		Redis:    &jackcache.RedisOptions{Addrs: []string{"r:1"}, Username: "u", Password: "p", DB: 2, InFlight: 30},
 		Embedded: jackcache.EmbeddedOptions{MaxBytes: 1 << 30, Budget: time.Second},
 		Conversation: jackcache.ConversationOptions{
 			TTL: time.Minute, MaxLife: 2 * time.Hour, Window: 4, WindowBytes: 5000, MessageBytes: 6000, Batch: 7, CompressAbove: 8192,
@@ -148,8 +148,8 @@ func TestStoreSettings(t *testing.T) {
 
 func TestURLGivesAllOfRedis(t *testing.T) {
 	s, wrong := given(t, "REDIS_URL=redis://u:p%40ss@h:7/3")
-	want := jackcache.RedisOptions{Addr: "h:7", Username: "u", Password: "p@ss", DB: 3, InFlight: jackcache.DefaultInFlight}
-	if got := s.redis(); wrong != "" || got == nil || *got != want {
+	want := jackcache.RedisOptions{Addrs: []string{"h:7"}, Username: "u", Password: "p@ss", DB: 3, InFlight: jackcache.DefaultInFlight}
+	if got := s.redis(); wrong != "" || got == nil || !reflect.DeepEqual(*got, want) {
 		t.Errorf("%+v, want %+v; %s", got, want, wrong)
 	}
 }

@@ -19,7 +19,7 @@ func openNode(t *testing.T, addr string) *Store {
 		t.Fatal(err)
 	}
 	s, err := Open(t.Context(), Options{
-		Space: space, Addr: addr, InFlight: 2048, Timeout: 10 * time.Second, Clock: clock.New(nil, 1, nil),
+		Space: space, Mode: Standalone, Addrs: []string{addr}, Connections: 1, InFlight: 2048, Timeout: 10 * time.Second, Clock: clock.New(nil, 1, nil),
 	})
 	if err != nil {
 		t.Fatal(err)

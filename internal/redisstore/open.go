@@ -6,6 +6,7 @@ package redisstore
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -42,14 +43,40 @@ const (
 	writeBuffer = 64 << 10
 )
 
-// Options says which server, and how. All fields but the credentials are
-// required.
-type Options struct {
-	Space              keys.Space
-	Addr               string
+// Mode is how the servers belong together.
+type Mode string
+
+// The modes.
+const (
+	Standalone Mode = "standalone" // one server, or the master among several
+	Sentinel   Mode = "sentinel"
+	Cluster    Mode = "cluster"
+)
+
+// Access is how a server lets this process in.
+type Access struct {
 	Username, Password string
-	DB                 int
-	// InFlight is how many commands may wait for an answer, at most 4096.
+	// Credentials, if set, is asked at every new connection instead.
+	Credentials func() (username, password string, err error)
+	TLS         *tls.Config
+}
+
+// Options says which servers, and how. Space, Mode, Addrs, Connections, InFlight,
+// Timeout and Clock are required.
+type Options struct {
+	Space keys.Space
+	Mode  Mode
+	// Addrs are servers, Sentinels or members of the Cluster.
+	Addrs     []string
+	Access    Access
+	Sentinels Access // to the Sentinels
+	Master    string // its name among the Sentinels
+	// Dial makes connections, TLS excluded. Nil: TCP.
+	Dial        func(ctx context.Context, addr string) (net.Conn, error)
+	DB          int
+	Connections int // to each server
+	// InFlight is how many commands may wait for an answer of one server, at most
+	// 4096.
 	InFlight int
 	// Timeout is the budget of one operation; it tells callers who gave up early
 	// from a server that does not answer.
@@ -84,7 +111,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	s := &Store{opts: o, bootID: uuid.NewString(), stop: make(chan struct{})}
 	n := &node{
-		addr: o.Addr, breaker: breaker.New(openAfter, closeAfter, nil, "not connected yet"),
+		addr: o.Addrs[0], breaker: breaker.New(openAfter, closeAfter, nil, "not connected yet"),
 		slots: semaphore.NewWeighted(int64(o.InFlight)), size: int64(o.InFlight),
 		timeout: o.Timeout, logger: o.Logger,
 		probe: o.Space.Probe(o.Clock.Node()),
@@ -118,7 +145,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 // when it is used.
 func (s *Store) connect(onEnd func([]rueidis.RedisMessage)) (rueidis.Client, error) {
 	c, err := rueidis.NewClient(rueidis.ClientOption{
-		InitAddress: []string{s.opts.Addr}, Username: s.opts.Username, Password: s.opts.Password,
+		InitAddress: []string{s.opts.Addrs[0]}, Username: s.opts.Access.Username, Password: s.opts.Access.Password,
 		SelectDB: s.opts.DB, ClientName: "jackcache",
 		// One connection, the commands of all callers one behind the other: with
 		// few cores batching wins over spreading.
@@ -132,10 +159,10 @@ func (s *Store) connect(onEnd func([]rueidis.RedisMessage)) (rueidis.Client, err
 		OnInvalidations: onEnd,
 	})
 	if c == nil {
-		return nil, fmt.Errorf("redis %s: %w", s.opts.Addr, err)
+		return nil, fmt.Errorf("redis %s: %w", s.opts.Addrs[0], err)
 	}
 	if err != nil {
-		s.opts.Logger.Warn("redis is not reached yet", "addr", s.opts.Addr, "err", err)
+		s.opts.Logger.Warn("redis is not reached yet", "addr", s.opts.Addrs[0], "err", err)
 	}
 	return c, nil
 }
@@ -151,6 +178,16 @@ func (s *Store) job(f func() error) error {
 	s.working.Add(1)
 	defer s.working.Done()
 	return f()
+}
+
+// jobOn runs commands of a long job on the server that has a key.
+func (s *Store) jobOn(_ context.Context, _ string, f func(rueidis.Client) error) error {
+	return s.job(func() error { return f(s.jobs) })
+}
+
+// jobOnEach runs commands of a long job on every master, one after the other.
+func (s *Store) jobOnEach(_ context.Context, f func(addr string, c rueidis.Client) error) error {
+	return s.job(func() error { return f(s.opts.Addrs[0], s.jobs) })
 }
 
 // firstContact lets a server that is there serve from the first call on.

@@ -15,7 +15,7 @@ import (
 func open(t testing.TB, addr string, space keys.Space) *redisstore.Store {
 	t.Helper()
 	s, err := redisstore.Open(t.Context(), redisstore.Options{
-		Space: space, Addr: addr, InFlight: 2048, Timeout: time.Second,
+		Space: space, Mode: redisstore.Standalone, Addrs: []string{addr}, Connections: 1, InFlight: 2048, Timeout: time.Second,
 		Clock: clock.New(nil, 1, nil),
 	})
 	if err != nil {
