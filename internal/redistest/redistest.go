@@ -1,16 +1,14 @@
 // Package redistest runs real redis-server processes for tests, and does to
-// them what happens to servers: killed, stopped, restarted empty, hung.
+// them what happens to servers: killed, stopped, restarted empty, hung. It also
+// runs what is made of several of them: a Cluster, a master with replicas, and
+// the Sentinels that watch them; with passwords, users and TLS where asked.
 package redistest
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"sync"
 	"syscall"
@@ -21,16 +19,8 @@ import (
 const (
 	host = "127.0.0.1"
 
-	// startTime bounds a start, loading of what was persisted included.
-	startTime = 20 * time.Second
 	// stopTime is how long a server may take over SIGTERM before SIGKILL.
 	stopTime = 10 * time.Second
-	// pollEvery is the rate at which a starting server is asked.
-	pollEvery = 2 * time.Millisecond
-	// portTries bounds the search for a port that nobody else takes first.
-	portTries = 5
-	// busOffset is the distance of a Cluster bus port from its port.
-	busOffset = 10000
 )
 
 // ErrMissing means that there is no redis-server in PATH.
@@ -41,11 +31,12 @@ var ErrMissing = errors.New("install redis-server: apt-get install redis-server"
 type Server struct {
 	dir  string
 	port int
-	args []string // of Launch
+	how  setup
 
 	mu       sync.Mutex
 	proc     *os.Process   // guarded by mu: nil when it is not running
 	done     chan struct{} // guarded by mu: closed when proc has ended
+	frozen   bool          // guarded by mu
 	password string        // guarded by mu: of the running process
 }
 
@@ -64,38 +55,7 @@ func Start(t testing.TB, args ...string) *Server {
 
 // Launch is Start without a test. The caller owns dir and calls Close.
 func Launch(dir string, args ...string) (*Server, error) {
-	for try := 1; ; try++ {
-		port, err := FreePort()
-		if err != nil {
-			return nil, err
-		}
-		s := &Server{dir: dir, port: port, args: args}
-		err = s.Restart()
-		if err == nil {
-			return s, nil
-		}
-		if try == portTries || !bytes.Contains(s.logTail(), []byte("Address already in use")) {
-			return nil, err
-		}
-	}
-}
-
-// FreePort returns a loopback port that nobody listens on and that leaves room
-// for a Cluster bus port above it.
-func FreePort() (int, error) {
-	for {
-		l, err := net.Listen("tcp", host+":0")
-		if err != nil {
-			return 0, fmt.Errorf("find a free port: %w", err)
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		if err := l.Close(); err != nil {
-			return 0, fmt.Errorf("find a free port: %w", err)
-		}
-		if port+busOffset <= 65535 {
-			return port, nil
-		}
-	}
+	return launch(dir, setup{args: args})
 }
 
 // Host returns the address it listens on.
@@ -109,87 +69,6 @@ func (s *Server) Addr() string { return net.JoinHostPort(host, strconv.Itoa(s.po
 
 // Dir returns the directory in which it runs and persists.
 func (s *Server) Dir() string { return s.dir }
-
-// Restart kills the process if it runs, starts another on the same port and
-// waits until it answers. It comes back empty unless it persists. Args are
-// added to those of Start, for this process only.
-func (s *Server) Restart(args ...string) error {
-	s.Kill()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.proc != nil {
-		return errors.New("restart redis-server: it was started meanwhile")
-	}
-	bin, err := exec.LookPath("redis-server")
-	if err != nil {
-		return ErrMissing
-	}
-	all := []string{
-		"--bind", host, "--port", strconv.Itoa(s.port), "--dir", s.dir, "--daemonize", "no",
-		"--logfile", s.logPath(), "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction",
-	}
-	all = append(append(all, s.args...), args...)
-	cmd := exec.Command(bin, all...)
-	cmd.Dir = s.dir
-	if err := s.spawnLocked(cmd); err != nil {
-		return fmt.Errorf("start redis-server: %w", err)
-	}
-	s.password = option(all, "--requirepass")
-	return s.awaitLocked()
-}
-
-// spawnLocked starts cmd and reaps it when it ends.
-func (s *Server) spawnLocked(cmd *exec.Cmd) error {
-	started := make(chan error, 1)
-	done := make(chan struct{})
-	go func() {
-		// The kernel ends the child with the thread that started it (see
-		// dieWithParent), so that thread waits for the child.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		dieWithParent(cmd)
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait() // how it ended is in its log
-		}
-		close(done)
-	}()
-	if err := <-started; err != nil {
-		return err
-	}
-	s.proc, s.done = cmd.Process, done
-	return nil
-}
-
-// awaitLocked waits until the process itself answers, not a stranger on its
-// port; otherwise it ends it.
-func (s *Server) awaitLocked() error {
-	deadline := time.NewTimer(startTime)
-	defer deadline.Stop()
-	poll := time.NewTicker(pollEvery)
-	defer poll.Stop()
-	me := fmt.Sprintf("\r\nprocess_id:%d\r\n", s.proc.Pid)
-	for {
-		info, err := do(s.Addr(), s.password, "INFO", "server")
-		if err == nil && bytes.Contains([]byte(info), []byte(me)) {
-			if _, err = do(s.Addr(), s.password, "PING"); err == nil {
-				return nil
-			}
-		}
-		select {
-		case <-poll.C:
-		case <-s.done:
-			s.proc = nil
-			return fmt.Errorf("redis-server on port %d ended at its start:\n%s", s.port, s.logTail())
-		case <-deadline.C:
-			_ = s.proc.Kill()
-			<-s.done
-			s.proc = nil
-			return fmt.Errorf("redis-server on port %d does not answer: %v\n%s", s.port, err, s.logTail())
-		}
-	}
-}
 
 // Kill ends the process at once (SIGKILL) and returns when it is gone.
 func (s *Server) Kill() { s.end(syscall.SIGKILL) }
@@ -209,6 +88,7 @@ func (s *Server) end(sig os.Signal) {
 	// Signals fail only when the process has ended, which done tells.
 	_ = s.proc.Signal(sig)
 	_ = s.proc.Signal(syscall.SIGCONT) // a frozen process cannot act on SIGTERM
+	s.frozen = false
 	timeout := time.NewTimer(stopTime)
 	defer timeout.Stop()
 	select {
@@ -232,7 +112,15 @@ func (s *Server) signal(sig os.Signal) {
 	defer s.mu.Unlock()
 	if s.proc != nil {
 		_ = s.proc.Signal(sig) // fails only when it has ended
+		s.frozen = sig == syscall.SIGSTOP
 	}
+}
+
+// answers tells whether it runs and is not frozen.
+func (s *Server) answers() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.proc != nil && !s.frozen
 }
 
 // PID returns the process id, 0 when it is not running.
@@ -257,12 +145,30 @@ func (s *Server) CPU() time.Duration {
 
 // Do sends one command on a connection of its own and returns the reply as
 // text: an array has one line per element, nil is empty. An error reply is an
-// error.
+// error. It uses TLS where the server does, and is the default user. WAIT knows
+// of no earlier command: that was on another connection.
 func (s *Server) Do(args ...string) (string, error) {
+	return s.access().do(args...)
+}
+
+// elements is Do for a reply that is an array.
+func (s *Server) elements(args ...string) ([]string, error) {
+	c, err := s.access().dial()
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	return c.do(args...)
+}
+
+func (s *Server) access() access {
 	s.mu.Lock()
-	password := s.password
-	s.mu.Unlock()
-	return do(s.Addr(), password, args...)
+	defer s.mu.Unlock()
+	return s.accessLocked()
+}
+
+func (s *Server) accessLocked() access {
+	return access{addr: s.Addr(), password: s.password, tls: s.how.tls}
 }
 
 func (s *Server) logPath() string { return filepath.Join(s.dir, "redis-server.log") }

@@ -108,7 +108,7 @@ func TestPassword(t *testing.T) {
 	if got := mustDo(t, s, "PING"); got != "PONG" {
 		t.Errorf("PING = %q", got)
 	}
-	if _, err := do(s.Addr(), "", "PING"); err == nil || !strings.HasPrefix(err.Error(), "NOAUTH") {
+	if _, err := (access{addr: s.Addr()}).do("PING"); err == nil || !strings.HasPrefix(err.Error(), "NOAUTH") {
 		t.Errorf("without the password: %v", err)
 	}
 }

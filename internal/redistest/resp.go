@@ -2,6 +2,7 @@ package redistest
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -14,76 +15,130 @@ import (
 // replyTime bounds one exchange: a frozen server does not hang a test.
 const replyTime = 10 * time.Second
 
-// do sends one command and reads its reply (RESP2).
-//
-// See https://redis.io/docs/latest/develop/reference/protocol-spec/
-func do(addr, password string, args ...string) (string, error) {
-	conn, err := net.DialTimeout("tcp", addr, replyTime)
+// access is what a connection to a server needs.
+type access struct {
+	addr     string
+	password string      // of the default user, "" for none
+	tls      *tls.Config // nil without TLS
+}
+
+// do sends one command on a connection of its own and returns the reply as
+// text.
+func (a access) do(args ...string) (string, error) {
+	c, err := a.dial()
 	if err != nil {
 		return "", err
 	}
-	defer func() { _ = conn.Close() }() // the reply has been read, or there is an error
-	if err := conn.SetDeadline(time.Now().Add(replyTime)); err != nil {
-		return "", err
-	}
-	r := bufio.NewReader(conn)
-	if password != "" {
-		if _, err := exchange(conn, r, "AUTH", password); err != nil {
-			return "", err
-		}
-	}
-	return exchange(conn, r, args...)
+	defer c.close()
+	return c.text(args...)
 }
 
-func exchange(w io.Writer, r *bufio.Reader, args ...string) (string, error) {
+func (a access) dial() (*conn, error) {
+	d := &net.Dialer{Timeout: replyTime}
+	var nc net.Conn
+	var err error
+	if a.tls == nil {
+		nc, err = d.Dial("tcp", a.addr)
+	} else {
+		nc, err = tls.DialWithDialer(d, "tcp", a.addr, a.tls)
+	}
+	if err != nil {
+		return nil, err
+	}
+	c := &conn{conn: nc, r: bufio.NewReader(nc)}
+	if a.password == "" {
+		return c, nil
+	}
+	if _, err := c.do("AUTH", a.password); err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// conn is one connection that speaks RESP2. It is not safe for concurrent use.
+//
+// See https://redis.io/docs/latest/develop/reference/protocol-spec/
+type conn struct {
+	conn net.Conn
+	r    *bufio.Reader
+}
+
+// close drops the connection; replies have been read, or there was an error.
+func (c *conn) close() { _ = c.conn.Close() }
+
+// text returns the reply as text, an element of an array per line.
+func (c *conn) text(args ...string) (string, error) {
+	reply, err := c.do(args...)
+	return strings.Join(reply, "\n"), err
+}
+
+// do sends one command and returns the elements of its reply: one, or those of
+// an array.
+func (c *conn) do(args ...string) ([]string, error) {
+	if err := c.conn.SetDeadline(time.Now().Add(replyTime)); err != nil {
+		return nil, err
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "*%d\r\n", len(args))
 	for _, a := range args {
 		fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(a), a)
 	}
-	if _, err := io.WriteString(w, b.String()); err != nil {
-		return "", err
+	if _, err := io.WriteString(c.conn, b.String()); err != nil {
+		return nil, err
 	}
-	return readReply(r)
+	return readReply(c.r)
 }
 
-func readReply(r *bufio.Reader) (string, error) {
+// readReply returns an array inside an array as one element of text.
+func readReply(r *bufio.Reader) ([]string, error) {
 	line, err := r.ReadString('\n')
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	line = strings.TrimSuffix(line, "\r\n")
 	if line == "" {
-		return "", errors.New("empty line in a reply")
+		return nil, errors.New("empty line in a reply")
 	}
 	rest := line[1:]
 	switch line[0] {
 	case '+', ':':
-		return rest, nil
+		return []string{rest}, nil
 	case '-':
-		return "", errors.New(rest)
+		return nil, errors.New(rest)
 	case '$':
-		n, err := strconv.Atoi(rest)
-		if err != nil || n < 0 {
-			return "", err
-		}
-		b := make([]byte, n+len("\r\n"))
-		_, err = io.ReadFull(r, b)
-		return string(b[:n]), err
+		return readBulk(r, rest)
 	case '*':
-		n, err := strconv.Atoi(rest)
-		if err != nil {
-			return "", err
-		}
-		elements := make([]string, 0, max(n, 0))
-		for range n {
-			e, err := readReply(r)
-			if err != nil {
-				return "", err
-			}
-			elements = append(elements, e)
-		}
-		return strings.Join(elements, "\n"), nil
+		return readArray(r, rest)
 	}
-	return "", fmt.Errorf("unknown reply %q", line)
+	return nil, fmt.Errorf("unknown reply %q", line)
+}
+
+func readBulk(r *bufio.Reader, length string) ([]string, error) {
+	n, err := strconv.Atoi(length)
+	if err != nil {
+		return nil, err
+	}
+	if n < 0 {
+		return []string{""}, nil
+	}
+	b := make([]byte, n+len("\r\n"))
+	_, err = io.ReadFull(r, b)
+	return []string{string(b[:n])}, err
+}
+
+func readArray(r *bufio.Reader, length string) ([]string, error) {
+	n, err := strconv.Atoi(length)
+	if err != nil {
+		return nil, err
+	}
+	elements := make([]string, 0, max(n, 0))
+	for range n {
+		e, err := readReply(r)
+		if err != nil {
+			return nil, err
+		}
+		elements = append(elements, strings.Join(e, "\n"))
+	}
+	return elements, nil
 }
