@@ -190,6 +190,12 @@ func (s Space) Instance(node uint16) string {
 // Probe returns the key that a node's prober writes.
 func (s Space) Probe(node uint16) string { return fmt.Sprintf("%s__probe:%04x", s.prefix, node) }
 
+// SlotProbe is Probe with a salt, by which a prober finds a key in a Cluster slot
+// of the node.
+func (s Space) SlotProbe(node uint16, salt int) string {
+	return fmt.Sprintf("%s:%d", s.Probe(node), salt)
+}
+
 // Pattern returns the SCAN pattern of an organisation's keys of a type that has
 // ids; a zero Org stands for all organisations. An escaped part has none of the
 // characters that mean something in a pattern.

@@ -14,7 +14,25 @@ import (
 
 // away are the error codes with which a server says that it did nothing and
 // cannot now, but that it, or another node, will.
-var away = []string{"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "BUSY"}
+var away = []string{"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "MISCONF", "BUSY",
+	// It did not let this process in; the credentials may be new at the next try.
+	"WRONGPASS", "NOAUTH", "max number of clients reached",
+	// The slot moved more often than a call follows.
+	"MOVED", "ASK"}
+
+// halfAway are the error codes of a server that refuses writes for now and
+// serves reads.
+var halfAway = []string{"NOREPLICAS", "MISCONF"}
+
+// tolerable reports whether a refusal of a probe leaves something to serve, or
+// is for admit to explain.
+func tolerable(err error) bool {
+	if _, ok := redirected(err); ok {
+		return true
+	}
+	re, ok := rueidis.IsRedisErr(err)
+	return ok && (has(err, halfAway) || has(err, []string{"OOM", "NOPERM"}) || strings.HasPrefix(re.Error(), "unknown command"))
+}
 
 // intent tells whether an operation changes anything: a write whose answer is
 // missing has an unknown outcome, a read has none.
@@ -43,16 +61,29 @@ func classify(err error, in intent) error {
 func classifyReply(re *rueidis.RedisError) error {
 	text := re.Error()
 	code, _, _ := strings.Cut(text, " ")
-	// An error inside a script names the script first and its own code last.
-	for _, c := range away {
-		if code == c || strings.Contains(text, c+" ") {
-			return fmt.Errorf("%w: %s", store.ErrUnavailable, text)
-		}
+	if has(re, away) {
+		return fmt.Errorf("%w: %s", store.ErrUnavailable, text)
 	}
 	if code == "OOM" || strings.Contains(text, "OOM command not allowed") {
 		return fmt.Errorf("%w: %s", store.ErrFull, text)
 	}
 	return fmt.Errorf("%w: %s", store.ErrRejected, text)
+}
+
+// has reports whether a reply of a server has one of the codes. An error inside
+// a script names the script first and its own code last.
+func has(err error, codes []string) bool {
+	re, ok := rueidis.IsRedisErr(err)
+	if !ok {
+		return false
+	}
+	text := re.Error()
+	for _, c := range codes {
+		if strings.HasPrefix(text, c+" ") || text == c || strings.Contains(text, " "+c+" ") || strings.Contains(text, "-"+c+" ") {
+			return true
+		}
+	}
+	return false
 }
 
 // neverSent reports whether the error came before anything reached the server.
@@ -61,7 +92,7 @@ func neverSent(err error) bool {
 	if errors.As(err, &op) && op.Op == "dial" {
 		return true
 	}
-	return errors.Is(err, errShed) || errors.Is(err, errOpen) || errors.Is(err, errClosed)
+	return errors.Is(err, errShed) || errors.Is(err, errOpen) || errors.Is(err, errClosed) || errors.Is(err, errNoMaster)
 }
 
 var (
@@ -72,6 +103,9 @@ var (
 	// errShed: too many commands wait for an answer.
 	errShed = errors.New("too many commands wait for redis")
 )
+
+// isReadOnly reports whether a server said that it is a replica.
+func isReadOnly(err error) bool { return err != nil && strings.Contains(err.Error(), "READONLY") }
 
 // blame tells how an outcome counts for the breaker.
 type blame uint8
@@ -92,6 +126,9 @@ func judge(err error, patient bool) blame {
 		return neutral
 	case errors.Is(err, context.DeadlineExceeded) && !patient:
 		return neutral
+	}
+	if _, ok := redirected(err); ok || has(err, halfAway) {
+		return fine // it answered
 	}
 	if _, ok := rueidis.IsRedisErr(err); !ok || errors.Is(classify(err, reading), store.ErrUnavailable) {
 		return failing

@@ -2,9 +2,11 @@ package redisstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +28,13 @@ const (
 	// probeTime bounds one probe. Only the prober waits that long: it includes a
 	// connection that has to be made.
 	probeTime = 250 * time.Millisecond
+	// relinkAfter is how long a server may say that it is a replica before the
+	// connection is made anew: its name may lead elsewhere by now.
+	relinkAfter = time.Second
+	// tellAfter the begin of an outage it is told what probes say, and then again
+	// every tellEvery: it may be another reason than that which began it.
+	tellAfter = 2 * time.Second
+	tellEvery = time.Minute
 	// mostGivenUp is how many commands may wait for an answer that nobody wants:
 	// with those that are waited for they must not fill the ring, or callers
 	// would wait for a place in it whatever their deadline.
@@ -35,103 +44,184 @@ const (
 	probeTTL = 10 * time.Second
 )
 
-// node is one Redis server and the guard in front of it. Standalone there is
-// one; in a cluster every master gets its own.
+// node is one master and the guard in front of it.
 type node struct {
+	s       *Store
 	addr    string
-	client  rueidis.Client
 	breaker *breaker.Breaker
 	slots   *semaphore.Weighted // commands that wait for an answer
 	size    int64               // of slots
 	waiting atomic.Int64
-	closed  atomic.Bool
 	// givenUp counts commands whose callers left since the node last answered.
 	// Each still has a place in the client's ring.
 	givenUp atomic.Int64
-	timeout time.Duration
-	probe   string // the key that a probe writes
+	probe   atomic.Pointer[string] // the key that a probe writes
+	facts   facts
 	logger  *slog.Logger
+	trips   trips
+
+	link atomic.Pointer[link]
+	life context.Context // ends with the node
+	end  context.CancelFunc
+
+	mu     sync.Mutex     // held where done and jobs grow and closed is set
+	closed atomic.Bool    // written with mu held
+	done   sync.WaitGroup // watch and monitor
+	jobs   sync.WaitGroup // commands of jobs
 
 	reconnects atomic.Int64
 }
 
+// newNode connects to a server. Its breaker is open until probes succeed.
+func (s *Store) newNode(addr string) (*node, error) {
+	n := &node{
+		s: s, addr: addr, breaker: breaker.New(openAfter, closeAfter, nil, "not connected yet"),
+		slots: semaphore.NewWeighted(int64(s.opts.InFlight)), size: int64(s.opts.InFlight),
+		logger: s.opts.Logger,
+	}
+	n.life, n.end = context.WithCancel(context.Background())
+	n.trips.observer, n.trips.addr = s.trips, addr
+	n.setProbe(nil)
+	l, err := s.newLink(addr, n.lost)
+	if err != nil {
+		return nil, err
+	}
+	n.link.Store(l)
+	return n, nil
+}
+
+// start begins to probe and to watch over the node.
+func (n *node) start() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed.Load() {
+		return
+	}
+	n.done.Add(2)
+	go func() { defer n.done.Done(); n.watch() }()
+	go func() { defer n.done.Done(); n.monitor() }()
+}
+
+// call is a command for a node, by the name under which it is observed.
+type call struct {
+	name     string
+	commands int64
+}
+
 // do sends commands to the node if it is worth asking, and tells the breaker
-// what came of it. n is how many commands f sends. The error is f's own, for
-// classify.
-func (n *node) do(ctx context.Context, commands int64, f func() error) error {
+// what came of it. The error is f's own, for classify.
+func (n *node) do(ctx context.Context, c call, f func(*link) error) error {
 	if n.closed.Load() {
 		return errClosed
 	}
 	if !n.breaker.Allow() {
-		return errOpen
+		return n.s.refused()
 	}
-	if !n.slots.TryAcquire(commands) {
-		if err := n.slots.Acquire(ctx, commands); err != nil {
+	c.commands = min(c.commands, n.size)
+	if !n.slots.TryAcquire(c.commands) {
+		if err := n.slots.Acquire(ctx, c.commands); err != nil {
 			return errShed
 		}
 	}
-	n.waiting.Add(commands)
-	start := time.Now()
-	err := f()
-	n.waiting.Add(-commands)
-	n.slots.Release(commands)
-	switch judge(err, err == nil || time.Since(start) >= n.timeout/2) {
+	n.waiting.Add(c.commands)
+	defer func() {
+		n.waiting.Add(-c.commands)
+		n.slots.Release(c.commands)
+	}()
+	span, start := n.trips.begin(ctx, c), time.Now()
+	err := f(n.link.Load())
+	n.trips.end(ctx, span, c, start, err)
+	n.learn(c, err, err == nil || time.Since(start) >= n.s.opts.Timeout/2)
+	return err
+}
+
+// learn tells the breaker what came of a call; patient is for judge.
+func (n *node) learn(c call, err error, patient bool) {
+	switch judge(err, patient) {
 	case fine:
 		n.breaker.Success()
 		if n.givenUp.Load() != 0 {
 			n.givenUp.Store(0)
 		}
-		return err
+		return
 	case failing:
 		n.breaker.Failure(err.Error())
 	case neutral:
 	}
-	if n.givenUp.Add(commands) > mostGivenUp {
+	if n.givenUp.Add(c.commands) > mostGivenUp {
 		n.givenUp.Store(0)
 		n.breaker.Trip("too many callers left before it answered")
 	}
-	return err
 }
 
-// lost is called when a connection of the client ends.
-func (n *node) lost() {
+// job is do for long jobs: they have their own connection and do not count for
+// the breaker.
+func (n *node) job(f func(*link) error) error {
+	if !n.breaker.Allow() {
+		return n.s.refused()
+	}
+	n.mu.Lock()
+	if n.closed.Load() {
+		n.mu.Unlock()
+		return errClosed
+	}
+	n.jobs.Add(1)
+	n.mu.Unlock()
+	defer n.jobs.Done()
+	return f(n.link.Load())
+}
+
+// lost is called when a connection for calls ends.
+func (n *node) lost(l *link) {
+	if n.closed.Load() || n.link.Load() != l {
+		return // it was let go of
+	}
 	n.reconnects.Add(1)
 	n.breaker.Trip("the connection was lost")
 }
 
 // watch is the prober: while the breaker is open it alone asks the node, with a
 // write, because a replica answers reads.
-func (n *node) watch(stop <-chan struct{}) {
+func (n *node) watch() {
 	for {
 		if n.breaker.Allow() {
 			select {
-			case <-stop:
+			case <-n.life.Done():
 				return
 			case <-n.breaker.Opened():
 				continue // it may have closed meanwhile
 			}
 		}
-		_, _, reason, _ := n.breaker.Snapshot()
-		n.logger.Warn("redis does not answer; calls are refused until it does", "addr", n.addr, "reason", reason)
-		start := time.Now()
-		if !n.probeUntilClosed(stop) {
+		_, since, reason, openings := n.breaker.Snapshot()
+		if openings > 1 {
+			n.logger.Warn("redis does not answer; calls to it are refused until it does", "addr", n.addr, "reason", reason)
+		}
+		n.s.kick()
+		if !n.probeUntilClosed() {
 			return
 		}
-		n.logger.Info("redis answers again", "addr", n.addr, "after", time.Since(start).Round(time.Millisecond).String())
+		if openings > 1 {
+			n.logger.Info("redis answers again", "addr", n.addr, "after", time.Since(since).Round(time.Millisecond).String())
+		}
 	}
 }
 
-func (n *node) probeUntilClosed(stop <-chan struct{}) bool {
+func (n *node) probeUntilClosed() bool {
 	wait := probeEvery
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
+	var replica time.Time // since when it says that it is one
+	tell := time.Now().Add(tellAfter)
 	for {
 		select {
-		case <-stop:
+		case <-n.life.Done():
 			return false
 		case <-timer.C:
 		}
 		err := n.probeOnce()
+		if err == nil {
+			err = n.s.admit(n)
+		}
 		if n.breaker.Probe(err) {
 			return true
 		}
@@ -140,18 +230,100 @@ func (n *node) probeUntilClosed(stop <-chan struct{}) bool {
 		} else {
 			wait = min(wait*3/2, probeAtMost)
 		}
+		if now := time.Now(); err != nil && now.After(tell) {
+			n.logger.Warn("redis still does not serve", "addr", n.addr, "err", err)
+			tell = now.Add(tellEvery)
+		}
+		if !isReadOnly(err) {
+			replica = time.Time{}
+		} else if now := time.Now(); replica.IsZero() {
+			replica = now
+		} else if now.Sub(replica) > relinkAfter {
+			n.relink()
+			replica = now
+		}
 		timer.Reset(wait + rand.N(wait/4)) // instances do not probe in step
 	}
 }
 
-// probeOnce asks whether the node takes writes. A refusal for lack of memory
-// or of a permission is an answer: reads work, and writes get the same refusal.
+// probeOnce asks on every connection whether the node takes writes. A refusal
+// for lack of memory or of a permission is an answer: reads work, and writes get
+// the same refusal.
 func (n *node) probeOnce() error {
-	ctx, cancel := context.WithTimeout(context.Background(), probeTime)
+	ctx, cancel := context.WithTimeout(n.life, probeTime)
 	defer cancel()
-	err := n.client.Do(ctx, n.client.B().Set().Key(n.probe).Value("1").Px(probeTTL).Build()).Error()
-	if judge(err, true) == failing {
+	var probes []func() error
+	for _, c := range n.link.Load().calls {
+		probes = append(probes, func() error { return n.write(ctx, c) })
+	}
+	if err := together(probes...); err != nil && !tolerable(err) {
 		return fmt.Errorf("probe: %w", err)
 	}
 	return nil
+}
+
+// write writes the key of probes.
+func (n *node) write(ctx context.Context, c rueidis.Client) error {
+	return c.Do(ctx, c.B().Set().Key(*n.probe.Load()).Value("1").Px(probeTTL).Build()).Error()
+}
+
+// setProbe chooses a key for probes, in a Cluster one whose slot the node has
+// by l.
+func (n *node) setProbe(l *layout) {
+	instance := n.s.opts.Clock.Node()
+	key := n.s.opts.Space.Probe(instance)
+	if l != nil && l.serves(n) {
+		for salt := 0; l.node(key) != n && salt < 64*slotCount; salt++ {
+			key = n.s.opts.Space.SlotProbe(instance, salt)
+		}
+	}
+	n.probe.Store(&key)
+}
+
+// relink makes the connections anew, so that the name of the server is looked
+// up again.
+func (n *node) relink() {
+	l, err := n.s.newLink(n.addr, n.lost)
+	if err != nil {
+		n.logger.Warn("redis cannot be connected anew", "addr", n.addr, "err", err)
+		return
+	}
+	n.logger.Info("connecting to redis anew: what is there takes no writes", "addr", n.addr)
+	old := n.link.Swap(l)
+	n.s.background(old.close)
+}
+
+// retire lets go of a node that is not a master any more, once the calls under
+// way have ended.
+func (n *node) retire() {
+	n.end()
+	n.s.background(func() { _ = n.close(context.Background()) })
+}
+
+// close waits for the commands under way until ctx ends, then disconnects.
+func (n *node) close(ctx context.Context) error {
+	n.mu.Lock()
+	n.closed.Store(true)
+	n.mu.Unlock()
+	n.end()
+	err := n.slots.Acquire(ctx, n.size)
+	if err == nil {
+		defer n.slots.Release(n.size)
+	} else {
+		err = fmt.Errorf("%d commands still wait for redis %s: %w", n.waiting.Load(), n.addr, err)
+	}
+	ended := make(chan struct{})
+	go func() { // a server that hangs may keep close waiting
+		defer close(ended)
+		// A client that is closed while it dials keeps the connection.
+		n.done.Wait()
+		n.jobs.Wait()
+		n.link.Load().close()
+	}()
+	select {
+	case <-ended:
+		return err
+	case <-ctx.Done():
+		return errors.Join(err, ctx.Err())
+	}
 }

@@ -12,15 +12,19 @@ import (
 	"github.com/jackcache/jackcache/internal/store"
 )
 
-func openNode(t *testing.T, addr string) *Store {
+func openNode(t *testing.T, addr string) *Store { return openWith(t, addr, func(*Options) {}) }
+
+func openWith(t *testing.T, addr string, change func(*Options)) *Store {
 	t.Helper()
 	space, err := keys.NewSpace(keys.Dev)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := Open(t.Context(), Options{
+	o := Options{
 		Space: space, Mode: Standalone, Addrs: []string{addr}, Connections: 1, InFlight: 2048, Timeout: 10 * time.Second, Clock: clock.New(nil, 1, nil),
-	})
+	}
+	change(&o)
+	s, err := Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,10 +42,10 @@ func openNode(t *testing.T, addr string) *Store {
 // they fill it, and others wait for a place whatever their deadline, the
 // breaker opens; an answer in between starts the count anew.
 func TestCallersWhoLeave(t *testing.T) {
-	n := openNode(t, redistest.Start(t).Addr()).node
+	n := openNode(t, redistest.Start(t).Addr()).layout.Load().masters[0]
 	leave := func(times int) {
 		for range times {
-			if err := n.do(t.Context(), 1, func() error { return context.Canceled }); !errors.Is(err, context.Canceled) {
+			if err := n.do(t.Context(), call{"X", 1}, func(*link) error { return context.Canceled }); !errors.Is(err, context.Canceled) {
 				t.Fatal(err)
 			}
 		}
@@ -50,14 +54,14 @@ func TestCallersWhoLeave(t *testing.T) {
 	if !n.breaker.Allow() {
 		t.Fatal("open too early")
 	}
-	if err := n.do(t.Context(), 1, func() error { return nil }); err != nil {
+	if err := n.do(t.Context(), call{"X", 1}, func(*link) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	leave(mostGivenUp)
 	if !n.breaker.Allow() {
 		t.Fatal("open although the node answered in between")
 	}
-	if err := n.do(t.Context(), 1, func() error { return context.Canceled }); err == nil || n.breaker.Allow() {
+	if err := n.do(t.Context(), call{"X", 1}, func(*link) error { return context.Canceled }); err == nil || n.breaker.Allow() {
 		t.Errorf("still closed after %d commands that nobody waits for", mostGivenUp+1)
 	}
 	if mostGivenUp+maxInFlight >= 1<<ringScale {
@@ -81,7 +85,7 @@ func TestCloseWhileFrozen(t *testing.T) {
 		_, err := s.Apply(context.Background(), op)
 		done <- err
 	}()
-	for s.node.waiting.Load() == 0 {
+	for s.layout.Load().masters[0].waiting.Load() == 0 {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()

@@ -1,14 +1,14 @@
-// Package redisstore is the shared store: Redis, or Valkey. It holds the
-// connections, the Lua scripts that make every write repeatable, the guard that
-// keeps calls within their budget while the server is away, and the only code
-// that looks at errors of Redis.
+// Package redisstore is the shared store: Redis, or Valkey, standalone, with
+// Sentinel, or as a Cluster. It holds the connections, the Lua scripts that make
+// every write repeatable, the guard that keeps calls within their budget while a
+// server is away, the search for the masters, and the only code that looks at
+// errors of Redis.
 package redisstore
 
 import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"sync"
@@ -16,31 +16,12 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/redis/rueidis"
-	"golang.org/x/sync/semaphore"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 
-	"github.com/jackcache/jackcache/internal/breaker"
 	"github.com/jackcache/jackcache/internal/clock"
 	"github.com/jackcache/jackcache/internal/keys"
 	"github.com/jackcache/jackcache/internal/store"
-)
-
-const (
-	// dialTime bounds making a connection; keepAlive and writeTime together how
-	// long a silent connection is believed.
-	dialTime  = 250 * time.Millisecond
-	keepAlive = 250 * time.Millisecond
-	writeTime = 500 * time.Millisecond
-	// ringScale is the logarithm of the commands that one connection can have
-	// under way. A full ring blocks callers whatever their deadline, so the slots
-	// of a node must stay below it, with room for commands that were given up.
-	ringScale = 13
-	// jobTime bounds a command of a long job: it has a client of its own, because
-	// callers who wait for a connection wait as long as the first of them may.
-	jobTime = 5 * time.Second
-
-	readBuffer  = 128 << 10
-	writeBuffer = 64 << 10
 )
 
 // Mode is how the servers belong together.
@@ -59,6 +40,16 @@ type Access struct {
 	// Credentials, if set, is asked at every new connection instead.
 	Credentials func() (username, password string, err error)
 	TLS         *tls.Config
+	// CurrentTLS, if set, is asked at every new connection instead.
+	CurrentTLS func() (*tls.Config, error)
+}
+
+// encryption is how a new connection is encrypted; nil: not at all.
+func (a Access) encryption() (*tls.Config, error) {
+	if a.CurrentTLS != nil {
+		return a.CurrentTLS()
+	}
+	return a.TLS, nil
 }
 
 // Options says which servers, and how. Space, Mode, Addrs, Connections, InFlight,
@@ -81,20 +72,36 @@ type Options struct {
 	// Timeout is the budget of one operation; it tells callers who gave up early
 	// from a server that does not answer.
 	Timeout time.Duration
+	// Identity says which deployment this has to be. Nil: any.
+	Identity *Identity
 	// Clock is told the number that this instance claimed.
 	Clock  *clock.Clock
 	Logger *slog.Logger
+	// Tracer and Meter observe the trips to servers. Nil: nobody does.
+	Tracer trace.Tracer
+	Meter  metric.Meter
 }
 
 // Store is the shared store. Safe for concurrent use.
 type Store struct {
 	opts   Options
-	node   *node          // the only one, standalone
-	jobs   rueidis.Client // for SCAN, INFO and the like
+	trips  observer
+	layout atomic.Pointer[layout]
+	finder finder // nil: there is nothing to find
 	bootID string
-	server server
+	begun  time.Time
 
-	closed   atomic.Bool
+	mu      sync.Mutex
+	nodes   map[string]*node     // guarded by mu: the masters, by address
+	wanted  map[string]time.Time // guarded by mu: servers that are needed without slots, since when
+	problem string               // guarded by mu: why masters are not found; empty: they are
+	since   time.Time            // guarded by mu: of problem
+	claimed bool                 // guarded by mu: the instance number
+
+	identity identity
+	started  atomic.Bool    // Open has started the nodes
+	kicked   chan struct{}  // to look for masters now
+	closed   atomic.Bool    // written with mu held
 	working  sync.WaitGroup // jobs under way
 	stop     chan struct{}
 	stopOnce sync.Once
@@ -103,127 +110,111 @@ type Store struct {
 
 var _ store.Store = (*Store)(nil)
 
-// Open connects, and goes on connecting for ever if the server is away: that is
-// no error. Ctx bounds the first try.
+// Open connects, and goes on connecting for ever if the servers are away: that
+// is no error. A deployment that is there and not the one of Options.Identity is:
+// store.ErrWrongStore. Ctx bounds the first try.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	s := &Store{opts: o, bootID: uuid.NewString(), stop: make(chan struct{})}
-	n := &node{
-		addr: o.Addrs[0], breaker: breaker.New(openAfter, closeAfter, nil, "not connected yet"),
-		slots: semaphore.NewWeighted(int64(o.InFlight)), size: int64(o.InFlight),
-		timeout: o.Timeout, logger: o.Logger,
-		probe: o.Space.Probe(o.Clock.Node()),
+	s := &Store{
+		opts: o, bootID: uuid.NewString(), begun: time.Now(), nodes: make(map[string]*node), wanted: make(map[string]time.Time),
+		kicked: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
+	s.layout.Store(&layout{})
 	var err error
-	// OnInvalidations is called with nil when a connection ends, also where
-	// nothing is tracked.
-	if n.client, err = s.connect(func(m []rueidis.RedisMessage) {
-		if m == nil && !s.closed.Load() {
-			n.lost()
-		}
-	}); err != nil {
+	if s.trips, err = newObserver(o); err != nil {
 		return nil, err
 	}
-	if s.jobs, err = s.connect(nil); err != nil {
-		n.client.Close()
+	if s.finder, err = s.newFinder(); err != nil {
 		return nil, err
 	}
-	s.node = n
-	s.server.init()
-	if n.probeOnce() == nil {
-		s.firstContact(ctx)
+	if s.finder == nil {
+		err = s.adopt(found{masters: o.Addrs[:1]})
+	} else {
+		s.find(ctx)
 	}
+	if err != nil {
+		return nil, err
+	}
+	s.firstContact(ctx)
 	s.done.Add(2)
-	go func() { defer s.done.Done(); n.watch(s.stop) }()
-	go func() { defer s.done.Done(); s.monitor() }()
+	go func() { defer s.done.Done(); s.search() }()
+	go func() { defer s.done.Done(); s.keepClaim() }()
+	if w := s.identity.wrong.Load(); w != nil {
+		return nil, errors.Join(w, s.Close(ctx))
+	}
 	return s, nil
 }
 
-// connect makes a client. A server that is away is no error: the client connects
-// when it is used.
-func (s *Store) connect(onEnd func([]rueidis.RedisMessage)) (rueidis.Client, error) {
-	c, err := rueidis.NewClient(rueidis.ClientOption{
-		InitAddress: []string{s.opts.Addrs[0]}, Username: s.opts.Access.Username, Password: s.opts.Access.Password,
-		SelectDB: s.opts.DB, ClientName: "jackcache",
-		// One connection, the commands of all callers one behind the other: with
-		// few cores batching wins over spreading.
-		ForceSingleClient: true, PipelineMultiplex: -1, AlwaysPipelining: true,
-		// A repetition is decided by who knows whether it is safe.
-		DisableRetry: true, DisableCache: true,
-		ConnWriteTimeout:   writeTime,
-		Dialer:             net.Dialer{Timeout: dialTime, KeepAlive: keepAlive},
-		RingScaleEachConn:  ringScale,
-		ReadBufferEachConn: readBuffer, WriteBufferEachConn: writeBuffer,
-		OnInvalidations: onEnd,
-	})
-	if c == nil {
-		return nil, fmt.Errorf("redis %s: %w", s.opts.Addrs[0], err)
-	}
-	if err != nil {
-		s.opts.Logger.Warn("redis is not reached yet", "addr", s.opts.Addrs[0], "err", err)
-	}
-	return c, nil
-}
-
-// job runs a command on the client for long jobs, which Close waits for too.
-func (s *Store) job(f func() error) error {
-	if s.closed.Load() {
-		return errClosed
-	}
-	if !s.node.breaker.Allow() {
-		return errOpen
-	}
-	s.working.Add(1)
-	defer s.working.Done()
-	return f()
-}
-
-// jobOn runs commands of a long job on the server that has a key.
-func (s *Store) jobOn(_ context.Context, _ string, f func(rueidis.Client) error) error {
-	return s.job(func() error { return f(s.jobs) })
-}
-
-// jobOnEach runs commands of a long job on every master, one after the other.
-func (s *Store) jobOnEach(_ context.Context, f func(addr string, c rueidis.Client) error) error {
-	return s.job(func() error { return f(s.opts.Addrs[0], s.jobs) })
-}
-
-// firstContact lets a server that is there serve from the first call on.
+// firstContact lets servers that are there serve from the first call on.
 func (s *Store) firstContact(ctx context.Context) {
-	for range closeAfter {
-		s.node.breaker.Probe(nil)
-	}
 	ctx, cancel := context.WithTimeout(ctx, jobTime)
 	defer cancel()
+	var contacts sync.WaitGroup
+	for _, n := range s.layout.Load().masters {
+		contacts.Go(func() {
+			err := n.probeOnce()
+			if err == nil {
+				err = s.admit(n)
+			}
+			for range closeAfter {
+				n.breaker.Probe(err)
+			}
+			if err != nil {
+				s.opts.Logger.Warn("redis is not reached yet", "addr", n.addr, "err", err)
+				return
+			}
+			n.inspect(ctx)
+		})
+	}
+	contacts.Wait()
 	s.claimInstance(ctx)
-	s.inspect(ctx)
+	s.started.Store(true)
+	for _, n := range s.layout.Load().masters {
+		n.start()
+	}
+}
+
+// background runs something that Close waits for, unless it has begun to wait.
+func (s *Store) background(f func()) {
+	if s.closed.Load() {
+		go f()
+		return
+	}
+	s.done.Add(1)
+	go func() { defer s.done.Done(); f() }()
 }
 
 // Close waits for the commands under way until ctx ends, then disconnects.
 func (s *Store) Close(ctx context.Context) error {
-	s.closed.Store(true)
-	s.node.closed.Store(true)
 	s.stopOnce.Do(func() { close(s.stop) })
-	err := s.node.slots.Acquire(ctx, s.node.size)
-	if err == nil {
-		defer s.node.slots.Release(s.node.size)
-	} else {
-		err = fmt.Errorf("%d commands still wait for redis: %w", s.node.waiting.Load(), err)
+	s.mu.Lock()
+	s.closed.Store(true)
+	var all []*node
+	for _, n := range s.nodes {
+		all = append(all, n)
 	}
+	s.mu.Unlock()
+	errs := make([]error, len(all))
+	var closing sync.WaitGroup
+	for i, n := range all {
+		closing.Go(func() { errs[i] = n.close(ctx) })
+	}
+	closing.Wait()
 	ended := make(chan struct{})
 	go func() { // a server that hangs may keep Close waiting
 		defer close(ended)
 		s.working.Wait()
-		s.node.client.Close()
-		s.jobs.Close()
 		s.done.Wait()
+		if s.finder != nil {
+			s.finder.close()
+		}
 	}()
 	select {
 	case <-ended:
-		return err
 	case <-ctx.Done():
-		return errors.Join(err, ctx.Err())
+		errs = append(errs, ctx.Err())
 	}
+	return errors.Join(errs...)
 }

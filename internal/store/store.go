@@ -239,6 +239,7 @@ type Store interface {
 	List(ctx context.Context, q Query) (Page, error)
 	// Health tells how the store is. It never waits for it.
 	Health() Health
+	Mover
 	// Close waits for what is under way until ctx ends, then lets go.
 	Close(ctx context.Context) error
 }
@@ -249,6 +250,8 @@ type Health struct {
 	State   State     // whether operations go through
 	Since   time.Time // of State
 	Problem string    // why State is not Up, in words
+	// Blocked: nothing is served until what Problem says has ended.
+	Blocked bool
 	// Warnings are settings and conditions that endanger a promise.
 	Warnings []string
 
@@ -259,6 +262,38 @@ type Health struct {
 	Keys          int64
 	InFlight      int
 	Reconnects    int64
+
+	// Nodes has the masters, for a store that is made of servers.
+	Nodes []NodeHealth
+}
+
+// NodeHealth is what is known of one server.
+type NodeHealth struct {
+	Addr     string
+	State    State
+	Since    time.Time // of State
+	Problem  string    // why State is not Up, in words
+	Warnings []string
+	Offers   Offers
+
+	UsedBytes  int64
+	MaxBytes   int64
+	Keys       int64
+	InFlight   int
+	Reconnects int64
+}
+
+// Offers is what a server was found to offer. The zero values mean unknown.
+type Offers struct {
+	Version     string
+	Role        string // "master" or "slave", as the server says it
+	Replicas    int    // connected
+	Persistence string // "aof", "rdb", "none", or "unknown"
+	Eviction    string // maxmemory-policy
+	// Tracking: it tells clients which keys changed.
+	Tracking bool
+	// Missing are commands that are needed and that it refuses.
+	Missing []string
 }
 
 // State tells whether operations reach a store.
@@ -270,6 +305,7 @@ const (
 	Down                      // operations are refused at once
 	Probing                   // operations are refused, the first probes succeed
 	Starting                  // not reached yet
+	Partial                   // operations on some keys go through
 )
 
 // String returns the state in lower case.
@@ -283,6 +319,8 @@ func (s State) String() string {
 		return "probing"
 	case Starting:
 		return "starting"
+	case Partial:
+		return "partial"
 	}
 	return "unknown"
 }

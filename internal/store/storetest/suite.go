@@ -49,6 +49,7 @@ func Run(t *testing.T, open func(t *testing.T, env Env) store.Store) {
 		{"Listing", testListing},
 		{"Concurrency", testConcurrency},
 		{"Calls", testCalls},
+		{"Moving", testMoving},
 		{"MergeProperty", testMergeProperty},
 		{"TrimProperty", testTrimProperty},
 		{"LiveProperty", testLiveProperty},

@@ -1,0 +1,46 @@
+package keys
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Store returns the key that holds the id of the shared store.
+func (s Space) Store() string { return s.prefix + "__store" }
+
+// OrgPattern returns a SCAN pattern that matches every key of an organisation,
+// and some of others; a zero Org stands for the whole space.
+func (s Space) OrgPattern(o Org) string {
+	if o.IsZero() {
+		return s.prefix + "*"
+	}
+	return s.prefix + "*" + o.esc + "*"
+}
+
+// ParseForgotten reads a key that Forgotten built. It refuses every other one.
+func (s Space) ParseForgotten(text string) (Key, error) {
+	esc, ok := strings.CutPrefix(text, s.prefix+"__forgotten:")
+	if !ok {
+		return Key{}, fmt.Errorf("%w key %q: it does not say that somebody was forgotten", ErrInvalid, text)
+	}
+	raw, err := unescape(esc)
+	if err != nil {
+		return Key{}, fmt.Errorf("%w key %q: %w", ErrInvalid, text, err)
+	}
+	k, err := s.Parse(raw)
+	if err != nil {
+		return Key{}, fmt.Errorf("key %q: %w", text, err)
+	}
+	return s.Forgotten(k), nil
+}
+
+// ParseMeta reads the conversation out of a key that Meta built. It refuses
+// every other one.
+func (s Space) ParseMeta(text string) (Key, error) {
+	inner, ok := strings.CutPrefix(text, s.prefix+"__meta:{")
+	inner, closed := strings.CutSuffix(inner, "}")
+	if !ok || !closed {
+		return Key{}, fmt.Errorf("%w key %q: it is not the companion of a conversation", ErrInvalid, text)
+	}
+	return s.Parse(inner)
+}

@@ -1,0 +1,206 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/redis/rueidis"
+
+	"github.com/jackcache/jackcache/internal/store"
+)
+
+// tellLoss is how long health tells that the deployment came back empty.
+const tellLoss = time.Hour
+
+// Identity says which deployment a data directory belongs to: the key
+// keys.Space.Store holds its id.
+type Identity struct {
+	// Record keeps the id across starts.
+	Record Record
+	// Adopt takes another deployment than the recorded one at the first contact,
+	// and records it. Later it has no effect.
+	Adopt bool
+}
+
+// Record is where an id is kept.
+type Record interface {
+	// ID returns the recorded id; empty: none.
+	ID() string
+	// Remember records an id durably.
+	Remember(id string) error
+	// Path names the record for messages.
+	Path() string
+}
+
+// wrongStoreError refuses a deployment. It is an open breaker, too: nothing was
+// sent, and no node is to blame.
+type wrongStoreError struct{ text string }
+
+func (e *wrongStoreError) Error() string { return e.text }
+
+func (e *wrongStoreError) Unwrap() []error { return []error{store.ErrWrongStore, errOpen} }
+
+// identity is what is known of the deployment that the addresses lead to.
+type identity struct {
+	wrong atomic.Pointer[wrongStoreError] // why it is refused; nil: it is not
+
+	mu     sync.Mutex // held while the deployment is asked
+	proven bool       // guarded by mu: it was the right one since the start
+	lost   time.Time  // guarded by told: when it was found without its id
+	told   sync.Mutex
+}
+
+// refused is the error of a call to a node whose breaker is open.
+func (s *Store) refused() error {
+	if w := s.identity.wrong.Load(); w != nil {
+		return w
+	}
+	return errOpen
+}
+
+// recognise refuses a server whose deployment is not the one that the data
+// directory belongs to. A member of a Cluster that
+// cannot reach the master of the id is admitted if the deployment was the right
+// one before.
+func (s *Store) recognise(ctx context.Context, n *node) error {
+	if s.opts.Identity == nil {
+		return nil
+	}
+	owner := n
+	if l := s.layout.Load(); l.slots != nil {
+		owner = l.node(s.opts.Space.Store())
+	}
+	err := errors.New("nobody serves the slot of the key that has the store's id")
+	if owner != nil {
+		err = s.identify(ctx, owner.link.Load().call())
+	}
+	s.identity.mu.Lock()
+	defer s.identity.mu.Unlock()
+	if err != nil && owner != n && s.identity.proven && s.identity.wrong.Load() == nil {
+		return nil
+	}
+	return err
+}
+
+// identify asks the deployment for its id and compares it with the recorded
+// one. Without either it makes one.
+func (s *Store) identify(ctx context.Context, c rueidis.Client) error {
+	d := &s.identity
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	record := s.opts.Identity.Record
+	recorded := record.ID()
+	found, err := s.storeID(ctx, c)
+	if err != nil {
+		return err
+	}
+	if found == "" {
+		if found, err = s.giveID(ctx, c, recorded); err != nil {
+			return err
+		}
+	}
+	switch {
+	case recorded == "":
+		s.opts.Logger.Info("the data directory belongs to this redis from now on", "store", found, "record", record.Path())
+	case found == recorded:
+	case s.opts.Identity.Adopt && !d.proven:
+		s.opts.Logger.Warn("the data directory belongs to another redis from now on", "store", found, "before", recorded, "record", record.Path())
+	default:
+		return s.refuse(recorded, found)
+	}
+	if err := record.Remember(found); err != nil {
+		return err
+	}
+	d.proven = true
+	d.wrong.Store(nil)
+	return nil
+}
+
+func (s *Store) storeID(ctx context.Context, c rueidis.Client) (string, error) {
+	id, err := c.Do(ctx, c.B().Get().Key(s.opts.Space.Store()).Build()).ToString()
+	if err != nil && !rueidis.IsRedisNil(err) {
+		return "", fmt.Errorf("read the store's id: %w", err)
+	}
+	return id, nil
+}
+
+// giveID gives a deployment without an id the recorded one, or a new one; of
+// several instances that do so at a time the first wins. It returns the id that
+// the deployment has then.
+func (s *Store) giveID(ctx context.Context, c rueidis.Client, recorded string) (string, error) {
+	id := recorded
+	if id == "" {
+		id = uuid.NewString()
+	} else {
+		s.lostData(id)
+	}
+	err := c.Do(ctx, c.B().Set().Key(s.opts.Space.Store()).Value(id).Nx().Build()).Error()
+	if err != nil && !rueidis.IsRedisNil(err) {
+		return "", fmt.Errorf("write the store's id: %w", err)
+	}
+	found, err := s.storeID(ctx, c)
+	if err == nil && found == "" {
+		err = errors.New("the store's id does not stay where it was written")
+	}
+	return found, err
+}
+
+// lostData notes that the deployment came back empty.
+func (s *Store) lostData(id string) {
+	s.identity.told.Lock()
+	again := time.Since(s.identity.lost) < tellLoss
+	s.identity.lost = time.Now()
+	s.identity.told.Unlock()
+	s.opts.Logger.Error("redis has lost its data: the id of the store is gone from it; it gets the recorded one again", "store", id, "again", again)
+}
+
+// refuse makes calls fail until the deployment is the recorded one.
+func (s *Store) refuse(recorded, found string) error {
+	w := &wrongStoreError{text: fmt.Sprintf(
+		"redis (%s %s, database %d) is the store %s, but the data directory belongs to %s (%s): check the address and the database, or take the new one with JACKCACHE_ADOPT=on (--adopt, Options.Adopt)",
+		s.opts.Mode, strings.Join(s.opts.Addrs, ","), s.opts.DB, found, recorded, s.opts.Identity.Record.Path())}
+	if old := s.identity.wrong.Swap(w); old == nil || old.text != w.text {
+		s.opts.Logger.Error("redis is not the store that the data directory belongs to; nothing is read from it or written to it",
+			"store", found, "recorded", recorded, "mode", string(s.opts.Mode), "addrs", strings.Join(s.opts.Addrs, ","), "db", s.opts.DB)
+	}
+	return w
+}
+
+// recheck asks a deployment that serves for its id: data may be lost, or another
+// server stand in its place, without a connection having ended.
+func (s *Store) recheck(ctx context.Context) {
+	if s.opts.Identity == nil {
+		return
+	}
+	err := s.jobOn(ctx, s.opts.Space.Store(), func(c rueidis.Client) error { return s.identify(ctx, c) })
+	if !errors.Is(err, store.ErrWrongStore) || errors.Is(err, context.Canceled) {
+		return // a server that is away is found out by those who call it
+	}
+	for _, n := range s.layout.Load().masters {
+		n.breaker.Trip(err.Error())
+	}
+}
+
+// identified adds to health what is known of the identity.
+func (s *Store) identified(h store.Health) store.Health {
+	if w := s.identity.wrong.Load(); w != nil {
+		h.Blocked, h.Problem = true, w.text
+		if h.State == store.Up {
+			h.State = store.Down
+		}
+	}
+	s.identity.told.Lock()
+	lost := s.identity.lost
+	s.identity.told.Unlock()
+	if !lost.IsZero() && time.Since(lost) < tellLoss {
+		h.Warnings = append(h.Warnings, "redis had lost its data at "+lost.UTC().Format(time.RFC3339)+
+			" (it was there without the store's id): what it held is gone; give it persistence, or replicas")
+	}
+	return h
+}

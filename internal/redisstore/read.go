@@ -1,0 +1,229 @@
+package redisstore
+
+import (
+	"context"
+	"strings"
+	"sync"
+
+	"github.com/redis/rueidis"
+
+	"github.com/jackcache/jackcache/internal/clock"
+	"github.com/jackcache/jackcache/internal/keys"
+	"github.com/jackcache/jackcache/internal/record"
+	"github.com/jackcache/jackcache/internal/store"
+)
+
+// Get reads one value and the generation in one command.
+func (s *Store) Get(ctx context.Context, k keys.Key) (store.Read, error) {
+	rs, err := s.GetMany(ctx, []keys.Key{k})
+	if err != nil {
+		return store.Read{}, err
+	}
+	return rs[0], nil
+}
+
+// GetMany reads values of one organisation and its generation in one command.
+func (s *Store) GetMany(ctx context.Context, ks []keys.Key) ([]store.Read, error) {
+	if len(ks) == 0 {
+		return nil, nil
+	}
+	names := make([]string, len(ks)+1)
+	for i, k := range ks {
+		names[i] = k.String()
+	}
+	names[len(ks)] = s.generationOf(ks[0].Org())
+	values, err := s.values(ctx, names)
+	if err := classify(err, reading); err != nil {
+		return nil, err
+	}
+	generation, err := toGeneration(values[len(ks)])
+	if err != nil {
+		return nil, err
+	}
+	rs := make([]store.Read, len(ks))
+	for i := range ks {
+		rs[i].Generation = generation
+		if values[i].IsNil() {
+			continue
+		}
+		text, err := values[i].ToString()
+		if err != nil {
+			return nil, classify(err, reading)
+		}
+		if foreign(text) {
+			continue
+		}
+		if rs[i].Value, err = record.ParseValue(bytesOf(text)); err != nil {
+			return nil, err
+		}
+		rs[i].Found = true
+	}
+	return rs, nil
+}
+
+// values reads keys, in one command where one server has them all.
+func (s *Store) values(ctx context.Context, names []string) (values []rueidis.RedisMessage, err error) {
+	if s.opts.Mode == Cluster {
+		return s.scattered(ctx, names)
+	}
+	err = s.on(ctx, names[0], call{"MGET", 1}, func(c rueidis.Client) (err error) {
+		values, err = c.Do(ctx, c.B().Mget().Key(names...).Build()).ToArray()
+		return err
+	})
+	return values, err
+}
+
+// scattered reads keys from the masters that have them, all at the same time.
+func (s *Store) scattered(ctx context.Context, names []string) ([]rueidis.RedisMessage, error) {
+	l := s.layout.Load()
+	parts := make(map[*node][]int)
+	for i, name := range names {
+		n := l.node(name)
+		if n == nil {
+			return nil, s.noMaster(name)
+		}
+		parts[n] = append(parts[n], i)
+	}
+	values := make([]rueidis.RedisMessage, len(names))
+	var reads []func() error
+	for _, part := range parts {
+		reads = append(reads, func() error { return s.gather(ctx, names, part, values) })
+	}
+	return values, together(reads...)
+}
+
+// gather reads the keys of one master, and those that moved meanwhile one by one.
+func (s *Store) gather(ctx context.Context, names []string, part []int, values []rueidis.RedisMessage) error {
+	var moved []int
+	err := s.on(ctx, names[part[0]], call{"GET", int64(len(part))}, func(c rueidis.Client) error {
+		cmds := make(rueidis.Commands, len(part))
+		for i, at := range part {
+			cmds[i] = c.B().Get().Key(names[at]).Build()
+		}
+		moved = moved[:0]
+		for i, r := range c.DoMulti(ctx, cmds...) {
+			m, err := r.ToMessage()
+			if _, ok := redirected(err); ok && i > 0 {
+				moved = append(moved, part[i])
+			} else if err != nil && !rueidis.IsRedisNil(err) {
+				return err
+			}
+			values[part[i]] = m
+		}
+		return nil
+	})
+	for _, at := range moved {
+		if err != nil {
+			break
+		}
+		err = s.gather(ctx, names, []int{at}, values)
+	}
+	return err
+}
+
+// together runs functions at the same time, the last one here, and returns their
+// errors.
+func together(fs ...func() error) error {
+	errs := make([]error, len(fs))
+	var others sync.WaitGroup
+	for i, f := range fs[:len(fs)-1] {
+		others.Go(func() { errs[i] = f() })
+	}
+	errs[len(fs)-1] = fs[len(fs)-1]()
+	others.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// foreign reports whether a value was put there by somebody else, for example by
+// the system that this one replaces, whose keys look the same. It counts as
+// absent, and the next write takes its place. The scripts see it alike.
+func foreign(text string) bool {
+	digits := 0
+	for digits < len(text) && strings.IndexByte("0123456789abcdefABCDEF", text[digits]) >= 0 {
+		digits++
+	}
+	return digits < clock.VersionLen+4 || digits == len(text) || text[digits] != '|'
+}
+
+// Messages reads the end of a conversation and the generation in one trip.
+func (s *Store) Messages(ctx context.Context, k keys.Key, last int) (store.Log, error) {
+	log, complete, err := s.messages(ctx, k, last)
+	if err == nil && !complete {
+		// Some of the newest are of an older generation: they hide others.
+		log, _, err = s.messages(ctx, k, 0)
+		if n := len(log.Messages); err == nil && last > 0 && n > last {
+			log.Messages = log.Messages[n-last:]
+		}
+	}
+	return log, err
+}
+
+// messages reports as complete whether what it read is all that was asked for.
+func (s *Store) messages(ctx context.Context, k keys.Key, last int) (log store.Log, complete bool, err error) {
+	var (
+		elements []rueidis.RedisMessage
+		counter  rueidis.RedisMessage
+	)
+	if s.opts.Mode == Cluster {
+		elements, counter, err = s.scatteredMessages(ctx, k, last)
+	} else {
+		err = s.on(ctx, k.String(), call{"LRANGE", 2}, func(c rueidis.Client) error {
+			rs := c.DoMulti(ctx,
+				c.B().Lrange().Key(k.String()).Start(int64(-last)).Stop(-1).Build(),
+				c.B().Get().Key(s.generationOf(k.Org())).Build())
+			if elements, err = rs[0].ToArray(); err != nil {
+				return err
+			}
+			counter, err = rs[1].ToMessage()
+			return err
+		})
+	}
+	if err := classify(err, reading); err != nil {
+		return log, false, err
+	}
+	if log.Generation, err = toGeneration(counter); err != nil {
+		return log, false, err
+	}
+	log.Messages = make([]record.Message, 0, len(elements))
+	for _, e := range elements {
+		text, err := e.ToString()
+		if err != nil {
+			return log, false, classify(err, reading)
+		}
+		m, err := record.ParseMessage(bytesOf(text))
+		if err != nil {
+			return log, false, err
+		}
+		if m.Generation >= log.Generation {
+			log.Messages = append(log.Messages, m)
+		}
+	}
+	return log, len(log.Messages) == len(elements) || last == 0, nil
+}
+
+// scatteredMessages reads a list from one master and the generation from
+// another, at the same time.
+func (s *Store) scatteredMessages(ctx context.Context, k keys.Key, last int) (elements []rueidis.RedisMessage, counter rueidis.RedisMessage, err error) {
+	generation := s.generationOf(k.Org())
+	err = together(
+		func() error {
+			return s.on(ctx, generation, call{"GET", 1}, func(c rueidis.Client) (err error) {
+				if counter, err = c.Do(ctx, c.B().Get().Key(generation).Build()).ToMessage(); rueidis.IsRedisNil(err) {
+					err = nil
+				}
+				return err
+			})
+		},
+		func() error {
+			return s.on(ctx, k.String(), call{"LRANGE", 1}, func(c rueidis.Client) (err error) {
+				elements, err = c.Do(ctx, c.B().Lrange().Key(k.String()).Start(int64(-last)).Stop(-1).Build()).ToArray()
+				return err
+			})
+		})
+	return elements, counter, err
+}
