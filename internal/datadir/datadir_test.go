@@ -1,0 +1,104 @@
+package datadir
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const (
+	id    = "6f1c0f3e-5a43-4c5c-9d0a-2f1b7a0f4e11"
+	other = "0b9ad0f4-98a7-4d0f-8f0e-6d3f1f2a9c22"
+)
+
+func open(t *testing.T, dir, prefix string) *Record {
+	t.Helper()
+	r, err := Open(dir, prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func remember(t *testing.T, r *Record, id string) {
+	t.Helper()
+	if err := r.Remember(id); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestRemember: what was recorded is there for the next process, and the
+// environments do not see each other's.
+func TestRemember(t *testing.T) {
+	dir := t.TempDir()
+	dev := open(t, dir, "jack:dev:")
+	if dev.ID() != "" {
+		t.Errorf("a new directory has id %q", dev.ID())
+	}
+	remember(t, dev, id)
+	prod := open(t, dir, "jack:prod:")
+	if prod.ID() != "" {
+		t.Errorf("production has the id of development, %q", prod.ID())
+	}
+	remember(t, prod, other)
+	if got := open(t, dir, "jack:dev:").ID(); got != id {
+		t.Errorf("dev has %q, want %q", got, id)
+	}
+	if got := open(t, dir, "jack:prod:").ID(); got != other {
+		t.Errorf("prod has %q, want %q", got, other)
+	}
+}
+
+// TestGolden: the first format stays readable, and is what is written.
+func TestGolden(t *testing.T) {
+	golden, err := os.ReadFile("testdata/store-1.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, FileName)
+	if err := os.WriteFile(path, golden, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := open(t, dir, "jack:prod:").ID(); got != other {
+		t.Errorf("the golden file has %q, want %q", got, other)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	remember(t, open(t, dir, "jack:dev:"), id)
+	remember(t, open(t, dir, "jack:prod:"), other)
+	if written, err := os.ReadFile(path); err != nil || string(written) != string(golden) {
+		t.Errorf("written: %s, %v\nwant: %s", written, err, golden)
+	}
+}
+
+func TestUnreadable(t *testing.T) {
+	for name, content := range map[string]string{
+		"cut": `{"format":1,"sto`, "empty": "", "later": `{"format":2,"stores":{}}`, "other": "hello\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			path := filepath.Join(dir, FileName)
+			if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Open(dir, "jack:dev:"); err == nil || !strings.Contains(err.Error(), path) {
+				t.Errorf("error %v, want one that names the file", err)
+			}
+		})
+	}
+}
+
+// TestFailedWrite: a record that could not be written is not taken for written.
+func TestFailedWrite(t *testing.T) {
+	dir := t.TempDir()
+	r := open(t, dir, "jack:dev:")
+	if err := os.Mkdir(filepath.Join(dir, FileName+".tmp"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Remember(id); err == nil || r.ID() != "" {
+		t.Errorf("Remember returned %v and ID is %q", err, r.ID())
+	}
+}
