@@ -45,7 +45,10 @@ func (e *Engine) Append(ctx context.Context, k keys.Key, msgs []Message, l Limit
 	if err := e.check(); err != nil {
 		return res, err
 	}
-	ctx, end := e.begin(ctx, OpAppend)
+	t := e.taps.begin(ctx, OpAppend, k)
+	t.wroteAll(msgs)
+	defer t.end(&err)
+	ctx, end := e.begin(ctx, OpAppend, k.Type())
 	defer end(&err)
 	return e.apply(ctx, l.op(store.Append, k, msgs))
 }
@@ -56,7 +59,10 @@ func (e *Engine) Replace(ctx context.Context, k keys.Key, msgs []Message, l Limi
 	if err := e.check(); err != nil {
 		return res, err
 	}
-	ctx, end := e.begin(ctx, OpReplace)
+	t := e.taps.begin(ctx, OpReplace, k)
+	t.wroteAll(msgs)
+	defer t.end(&err)
+	ctx, end := e.begin(ctx, OpReplace, k.Type())
 	defer end(&err)
 	op := l.op(store.Replace, k, msgs)
 	op.Keep = l.Keep
@@ -80,12 +86,15 @@ func (e *Engine) Messages(ctx context.Context, k keys.Key, last int) (log store.
 	if err := e.check(); err != nil {
 		return log, err
 	}
-	ctx, end := e.begin(ctx, OpMessages)
+	t := e.taps.begin(ctx, OpMessages, k)
+	defer t.end(&err)
+	ctx, end := e.begin(ctx, OpMessages, k.Type())
 	defer end(&err)
 	log, err = e.cfg.Store.Messages(ctx, k, last)
 	if err != nil {
 		return log, err
 	}
+	t.readLog(log)
 	e.learn(k.Org(), log.Generation)
 	if n := len(log.Messages); n > 0 {
 		e.cfg.Clock.Observe(log.Messages[n-1].Order.Version)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/maypok86/otter/v2"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/jackcache/jackcache/internal/clock"
 	"github.com/jackcache/jackcache/internal/flight"
@@ -48,7 +49,8 @@ const (
 	tellAbove   = time.Second
 )
 
-// Config is what an engine is made of. Every field but OwnTime is required.
+// Config is what an engine is made of. Every field is required but OwnTime,
+// Tracer and KindNames.
 type Config struct {
 	Store       store.Store
 	Clock       *clock.Clock
@@ -57,6 +59,8 @@ type Config struct {
 	LocalBytes  uint64        // for kinds that are not shared
 	OwnTime     bool          // the store's time is that of Clock; otherwise Clock follows it
 	Logger      *slog.Logger
+	Tracer      trace.Tracer         // nil: no spans
+	KindNames   map[keys.Type]string // what spans call the types
 }
 
 // Engine serves typed keys. Safe for concurrent use.
@@ -66,6 +70,7 @@ type Engine struct {
 	flights     flight.Group[Value]
 	generations *otter.Cache[string, uint64]
 	meters      meters
+	taps        taps
 
 	closed   atomic.Bool
 	stop     chan struct{}
@@ -112,6 +117,7 @@ func (e *Engine) persistClock() {
 // Close waits for what is under way until ctx ends, and closes the store.
 func (e *Engine) Close(ctx context.Context) error {
 	e.closed.Store(true)
+	e.taps.close()
 	e.stopOnce.Do(func() { close(e.stop) })
 	e.done.Wait()
 	e.local.Close()
@@ -119,13 +125,13 @@ func (e *Engine) Close(ctx context.Context) error {
 	return errors.Join(e.cfg.Store.Close(ctx), e.cfg.Clock.Persist())
 }
 
-// begin starts the measurement and the budget of one operation.
-func (e *Engine) begin(ctx context.Context, op Operation) (context.Context, func(*error)) {
-	start := time.Now()
+// begin starts the measurement and the budget of one operation on keys of a type.
+func (e *Engine) begin(ctx context.Context, op Operation, t keys.Type) (context.Context, func(*error)) {
+	ctx, m := e.measure(ctx, op, t)
 	ctx, cancel := context.WithTimeout(ctx, e.cfg.Timeout)
 	return ctx, func(err *error) {
 		cancel()
-		e.meters.done(op, time.Since(start), *err)
+		m.end(*err)
 	}
 }
 
@@ -272,10 +278,13 @@ func (e *Engine) Merge(ctx context.Context, op store.Op) (res store.Result, err 
 	if err := e.check(); err != nil {
 		return res, err
 	}
+	t := e.taps.begin(ctx, OpImport, op.Key)
+	t.merged(op)
+	defer t.end(&err)
+	ctx, m := e.measure(e.withoutSpan(ctx), OpImport, op.Key.Type())
+	defer func() { m.end(err) }()
 	ctx, cancel := context.WithTimeout(ctx, mergeTimeout)
 	defer cancel()
-	start := time.Now()
-	defer func() { e.meters.done(OpImport, time.Since(start), err) }()
 	op.Mode = store.Merge
 	op.Generation = e.known(op.Key.Org())
 	for range maxAttempts {
@@ -299,7 +308,9 @@ func (e *Engine) Invalidate(ctx context.Context, o keys.Org) (g uint64, err erro
 	if err := e.check(); err != nil {
 		return 0, err
 	}
-	ctx, end := e.begin(ctx, OpInvalidate)
+	t := e.taps.beginAt(ctx, OpInvalidate, "", o)
+	defer t.end(&err)
+	ctx, end := e.begin(ctx, OpInvalidate, "")
 	defer end(&err)
 	g, err = e.cfg.Store.Invalidate(ctx, o, e.known(o))
 	if err != nil {
@@ -314,9 +325,13 @@ func (e *Engine) List(ctx context.Context, q store.Query) (p store.Page, err err
 	if err := e.check(); err != nil {
 		return p, err
 	}
-	start := time.Now()
-	defer func() { e.meters.done(OpList, time.Since(start), err) }()
-	return e.cfg.Store.List(ctx, q)
+	t := e.taps.beginAt(ctx, OpList, q.Type, q.Org)
+	defer t.end(&err)
+	ctx, m := e.measure(ctx, OpList, q.Type)
+	defer func() { m.end(err) }()
+	p, err = e.cfg.Store.List(ctx, q)
+	t.listed(p)
+	return p, err
 }
 
 // Health is the store's.

@@ -44,15 +44,19 @@ const (
 	longest = time.Minute
 )
 
-// Latency is what was measured of one operation. Durations are of the last one
-// to two minutes, counts since the start.
+// Latency is what was measured of one operation. Counts and Sum are since the
+// start, the other durations of the last one to two minutes, in which there
+// were Recent operations.
 type Latency struct {
 	Count, Errors      uint64
+	Outcomes           [outcomes]uint64 // by Outcome; Done stands for every success
+	Recent             int64
 	P50, P99, Max, Sum time.Duration
 }
 
 type meter struct {
-	count, errors, sum atomic.Uint64
+	outcomes [outcomes]atomic.Uint64 // Done stands for every success
+	sum      atomic.Uint64           // nanoseconds
 
 	mu        sync.Mutex
 	now, last *hdrhistogram.Histogram // guarded by mu: microseconds in this window and the one before
@@ -73,18 +77,16 @@ func newHistogram() *hdrhistogram.Histogram {
 	return hdrhistogram.New(1, longest.Microseconds(), 2)
 }
 
-func (m *meters) done(op Operation, d time.Duration, err error) {
-	t := &m.of[op]
-	t.count.Add(1)
+// done counts an operation that ends now.
+func (m *meters) done(op Operation, start time.Time, o Outcome) {
+	t, now := &m.of[op], time.Now()
+	d := now.Sub(start)
+	t.outcomes[o].Add(1)
 	t.sum.Add(uint64(d))
-	if err != nil {
-		t.errors.Add(1)
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.turnLocked(time.Now())
-	// Beyond the highest value the histogram refuses; it counts as the highest.
-	_ = t.now.RecordValue(min(max(d, time.Microsecond), longest).Microseconds())
+	t.turnLocked(now)
+	_ = t.now.RecordValue(histogrammed(d)) // it is within what the histogram holds
 }
 
 func (t *meter) turnLocked(now time.Time) {
@@ -110,12 +112,34 @@ func (e *Engine) Latencies() map[string]Latency {
 		h.Merge(t.now)
 		h.Merge(t.last)
 		t.mu.Unlock()
-		out[Operation(i).String()] = Latency{
-			Count: t.count.Load(), Errors: t.errors.Load(), Sum: time.Duration(t.sum.Load()),
+		l := Latency{
+			Sum: time.Duration(t.sum.Load()), Recent: h.TotalCount(),
 			P50: micros(h.ValueAtQuantile(50)), P99: micros(h.ValueAtQuantile(99)), Max: micros(h.Max()),
 		}
+		for o := range t.outcomes {
+			l.Outcomes[o] = t.outcomes[o].Load()
+			l.Count += l.Outcomes[o]
+		}
+		l.Errors = l.Count - l.Outcomes[Done]
+		out[Operation(i).String()] = l
 	}
 	return out
+}
+
+// Totals returns how many operations there were since the start, and the time
+// that they took together.
+func (e *Engine) Totals(op Operation) (count uint64, sum time.Duration) {
+	t := &e.meters.of[op]
+	for o := range t.outcomes {
+		count += t.outcomes[o].Load()
+	}
+	return count, time.Duration(t.sum.Load())
+}
+
+// histogrammed is a latency as a histogram takes it: what is beyond the highest
+// value would be refused, and counts as the highest.
+func histogrammed(d time.Duration) int64 {
+	return min(max(d, time.Microsecond), longest).Microseconds()
 }
 
 func micros(n int64) time.Duration { return time.Duration(n) * time.Microsecond }

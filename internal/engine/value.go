@@ -41,15 +41,20 @@ type Policy struct {
 }
 
 // Get reads one value.
-func (e *Engine) Get(ctx context.Context, k keys.Key, p Policy) (Value, error) {
+func (e *Engine) Get(ctx context.Context, k keys.Key, p Policy) (v Value, err error) {
 	if err := e.check(); err != nil {
 		return Value{}, err
 	}
+	t := e.taps.begin(ctx, OpGet, k)
+	t.in(p)
+	defer t.end(&err)
 	r, err := e.seen(ctx, k, p)
 	if err != nil {
 		return Value{}, err
 	}
-	return e.read(k, r, p)
+	v, err = e.read(k, r, p)
+	t.read(v)
+	return v, err
 }
 
 // read turns what a store holds into what a caller sees.
@@ -77,7 +82,9 @@ func (e *Engine) GetMany(ctx context.Context, ks []keys.Key) (vs []Value, err er
 	if err := e.check(); err != nil {
 		return nil, err
 	}
-	ctx, end := e.begin(ctx, OpGetMany)
+	t := e.taps.beginMany(ctx, OpGetMany, ks)
+	defer t.end(&err)
+	ctx, end := e.begin(ctx, OpGetMany, "")
 	defer end(&err)
 	rs, err := e.cfg.Store.GetMany(ctx, ks)
 	if err != nil {
@@ -89,6 +96,7 @@ func (e *Engine) GetMany(ctx context.Context, ks []keys.Key) (vs []Value, err er
 			return nil, err
 		}
 	}
+	t.readAll(vs)
 	return vs, nil
 }
 
@@ -97,11 +105,15 @@ func (e *Engine) Set(ctx context.Context, k keys.Key, payload []byte, p Policy, 
 	if err := e.check(); err != nil {
 		return v, err
 	}
+	t := e.taps.begin(ctx, OpSet, k)
+	t.in(p)
+	t.wrote(payload)
+	defer t.end(&err)
 	if p.LocalOnly {
 		r := record.Value{Version: e.cfg.Clock.Now(), Stored: append([]byte(nil), payload...)}
 		return r.Version, e.localWrite(k, r, p.TTL, cond)
 	}
-	ctx, end := e.begin(ctx, OpSet)
+	ctx, end := e.begin(ctx, OpSet, k.Type())
 	defer end(&err)
 	stored, flags := record.Compress(payload, p.CompressAbove)
 	res, err := e.apply(ctx, store.Op{
@@ -116,12 +128,15 @@ func (e *Engine) Delete(ctx context.Context, k keys.Key, p Policy, cond store.Co
 	if err := e.check(); err != nil {
 		return err
 	}
+	t := e.taps.begin(ctx, OpDelete, k)
+	t.in(p)
+	defer t.end(&err)
 	if p.LocalOnly {
 		return e.localWrite(k, record.Value{Flags: record.Tombstone}, p.Keep, cond)
 	}
 	// A load that is under way must not outlive the tombstone.
 	p.Keep = max(p.Keep, p.TTL+e.cfg.LoadTimeout+time.Minute)
-	ctx, end := e.begin(ctx, OpDelete)
+	ctx, end := e.begin(ctx, OpDelete, k.Type())
 	defer end(&err)
 	_, err = e.apply(ctx, store.Op{
 		Action: store.Set, Key: k, TTL: p.Keep, Flags: record.Tombstone, If: cond,
@@ -148,10 +163,14 @@ func (e *LoadError) Unwrap() error { return e.Err }
 // Callers share a load only if they missed the same: one who comes after a
 // write, a deletion or an invalidation, wherever it was made, sees another
 // version or generation and does not get a value from before it.
-func (e *Engine) GetOrLoad(ctx context.Context, k keys.Key, p Policy, load Loader) (Value, error) {
+func (e *Engine) GetOrLoad(ctx context.Context, k keys.Key, p Policy, load Loader) (v Value, err error) {
 	if err := e.check(); err != nil {
 		return Value{}, err
 	}
+	t := e.taps.begin(ctx, OpGet, k)
+	t.in(p)
+	defer t.end(&err)
+	defer func() { t.read(v) }()
 	seen, err := e.seen(ctx, k, p)
 	switch {
 	case err == nil:
@@ -161,7 +180,7 @@ func (e *Engine) GetOrLoad(ctx context.Context, k keys.Key, p Policy, load Loade
 	case !errors.Is(err, store.ErrUnavailable):
 		return Value{}, err
 	}
-	v, err := e.flights.Do(ctx, flightKey(k, seen, err), e.cfg.LoadTimeout, func(ctx context.Context) (Value, error) {
+	v, err = e.flights.Do(ctx, flightKey(k, seen, err), e.cfg.LoadTimeout, func(ctx context.Context) (Value, error) {
 		return e.load(ctx, k, p, load)
 	})
 	v.Shared = true
@@ -182,17 +201,29 @@ func (e *Engine) load(ctx context.Context, k keys.Key, p Policy, load Loader) (V
 			return v, err
 		}
 	}
-	start := time.Now()
-	payload, err := load(ctx)
-	e.meters.done(OpLoad, time.Since(start), err)
+	payload, err := e.callLoader(ctx, k, load)
 	if err != nil {
-		return Value{}, &LoadError{Err: err}
+		return Value{}, err
 	}
 	v := Value{Found: true, Version: e.fillVersion(seen), Payload: payload, Source: FromLoader}
 	if missing == nil {
 		e.fill(ctx, k, p, v, seen)
 	}
 	return v, nil
+}
+
+func (e *Engine) callLoader(ctx context.Context, k keys.Key, load Loader) (payload []byte, err error) {
+	t := e.taps.begin(ctx, OpLoad, k)
+	t.loads()
+	defer t.end(&err)
+	err = errPanicked // until it returns
+	ctx, m := e.measure(ctx, OpLoad, k.Type())
+	defer func() { m.end(err) }()
+	if payload, err = load(ctx); err != nil {
+		return nil, &LoadError{Err: err}
+	}
+	t.wrote(payload)
+	return payload, nil
 }
 
 // seen reads what a key holds, tombstones and old generations included.
@@ -202,7 +233,7 @@ func (e *Engine) seen(ctx context.Context, k keys.Key, p Policy) (r store.Read, 
 		r.Value, r.Found = e.local.Get(k)
 		return r, nil
 	}
-	ctx, end := e.begin(ctx, OpGet)
+	ctx, end := e.begin(ctx, OpGet, k.Type())
 	defer end(&err)
 	return e.cfg.Store.Get(ctx, k)
 }
@@ -223,23 +254,29 @@ func (e *Engine) fillVersion(seen store.Read) clock.Version {
 // fill stores a loaded value unless the key changed since it was seen. Failing
 // costs a later load, nothing else, so it is only counted.
 func (e *Engine) fill(ctx context.Context, k keys.Key, p Policy, v Value, seen store.Read) {
+	var err error
+	t := e.taps.begin(ctx, OpFill, k)
+	t.in(p)
+	t.wrote(v.Payload)
+	defer t.end(&err)
 	if p.LocalOnly {
 		r := record.Value{Version: v.Version, Generation: seen.Generation, Stored: append([]byte(nil), v.Payload...)}
 		e.local.Fill(k, r, p.TTL, seen.Value.Version)
 		return
 	}
-	var err error
-	ctx, end := e.begin(ctx, OpFill)
+	ctx, end := e.begin(ctx, OpFill, k.Type())
 	defer end(&err)
 	stored, flags := record.Compress(v.Payload, p.CompressAbove)
 	cond := store.Condition{Kind: store.IfSeen}
 	if seen.Found {
 		cond.Version = seen.Value.Version
 	}
-	_, err = e.cfg.Store.Apply(ctx, store.Op{
+	var res store.Result
+	res, err = e.cfg.Store.Apply(ctx, store.Op{
 		Action: store.Set, Key: k, Version: v.Version, Generation: seen.Generation,
 		TTL: p.TTL, Flags: flags, Payload: stored, If: cond,
 	})
+	t.filled(res)
 }
 
 func (e *Engine) localWrite(k keys.Key, r record.Value, ttl time.Duration, cond store.Condition) error {
