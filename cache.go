@@ -8,9 +8,10 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/jackcache/jackcache/internal/carry"
 	"github.com/jackcache/jackcache/internal/clock"
+	"github.com/jackcache/jackcache/internal/datadir"
 	"github.com/jackcache/jackcache/internal/engine"
-	"github.com/jackcache/jackcache/internal/filestore"
 	"github.com/jackcache/jackcache/internal/keys"
 	"github.com/jackcache/jackcache/internal/redisstore"
 	"github.com/jackcache/jackcache/internal/store"
@@ -27,21 +28,25 @@ type Cache struct {
 	counts        map[*kind]*kindCounts
 	conversations kindCounts
 	started       time.Time
+	unobserve     func() error // ends the collection of metrics
+	watcher       *watcher
+	carrying      *carry.Store // nil: there was nothing to carry
 }
 
 // Open opens a cache. It reports every wrong option at once. Redis need not be
-// there: calls answer ErrUnavailable until it is. The embedded store must open.
-// Ctx bounds the opening only.
+// there: calls answer ErrUnavailable until it is. A Redis that is there and is not
+// the one that the data directory belongs to is ErrWrongStore; see Options.Adopt.
+// The embedded store must open. Ctx bounds the opening only.
+//
+// The first start with Redis carries over what the embedded store in the data
+// directory holds, in the background: calls answer ErrUnavailable until that is
+// done. Wait waits for it.
 func Open(ctx context.Context, o Options) (*Cache, error) {
 	o = o.withDefaults()
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	env := keys.Dev
-	if o.Production {
-		env = keys.Prod
-	}
-	space, err := keys.NewSpace(env)
+	space, err := keys.NewSpace(o.environment())
 	if err != nil {
 		return nil, mapError(ctx, "open", err)
 	}
@@ -56,6 +61,7 @@ func Open(ctx context.Context, o Options) (*Cache, error) {
 	if err := c.openStore(ctx); err != nil {
 		return nil, errors.Join(mapError(ctx, "open", err), c.lock.release())
 	}
+	c.watcher = c.watch()
 	return c, nil
 }
 
@@ -73,17 +79,19 @@ func (c *Cache) openStore(ctx context.Context) error {
 		return err
 	}
 	clk := clock.New(o.Now, randomNode(), ceiling)
+	record, err := datadir.Open(o.DataDir, c.space.Prefix())
+	if err != nil {
+		return err
+	}
 	var (
 		shared  store.Store
 		timeout = o.Embedded.Budget
 	)
 	if o.Redis == nil {
-		shared, err = filestore.Open(filepath.Join(o.DataDir, "embedded.db"), filestore.Options{
-			Space: c.space, Now: clk.Steady, MaxBytes: o.Embedded.MaxBytes, Logger: o.Logger,
-		})
+		shared, err = c.openEmbedded(clk, record)
 	} else {
 		timeout = time.Duration(float64(o.Budget) * storeShare)
-		shared, err = redisstore.Open(ctx, c.redisOptions(timeout, clk))
+		shared, err = c.openRedis(ctx, timeout, clk, record)
 	}
 	if err != nil {
 		return err
@@ -91,9 +99,13 @@ func (c *Cache) openStore(ctx context.Context) error {
 	c.engine, err = engine.New(engine.Config{
 		Store: shared, Clock: clk, Timeout: timeout, LoadTimeout: o.LoadTimeout,
 		LocalBytes: uint64(o.LocalBytes), OwnTime: o.Redis == nil, Logger: o.Logger,
+		Tracer: o.tracer(), KindNames: c.typeNames(),
 	})
 	if err != nil {
 		return errors.Join(err, shared.Close(ctx))
+	}
+	if c.unobserve, err = c.observe(); err != nil {
+		return errors.Join(err, c.engine.Close(ctx))
 	}
 	return nil
 }
@@ -103,20 +115,22 @@ func (c *Cache) redisOptions(timeout time.Duration, clk *clock.Clock) redisstore
 	r := c.opts.Redis
 	return redisstore.Options{
 		Space: c.space, Mode: redisstore.Mode(r.Mode), Addrs: r.Addrs,
-		Access: redisstore.Access{Username: r.Username, Password: r.Password, Credentials: r.Credentials, TLS: r.TLS},
+		Access: redisstore.Access{Username: r.Username, Password: r.Password, Credentials: r.Credentials, TLS: r.TLS, CurrentTLS: r.CurrentTLS},
 		Sentinels: redisstore.Access{
 			Username: r.Sentinel.Username, Password: r.Sentinel.Password,
-			Credentials: r.Sentinel.Credentials, TLS: r.Sentinel.TLS,
+			Credentials: r.Sentinel.Credentials, TLS: r.Sentinel.TLS, CurrentTLS: r.Sentinel.CurrentTLS,
 		},
 		Master: r.Sentinel.Master, Dial: r.Dial, DB: r.DB, Connections: r.Connections, InFlight: r.InFlight,
 		Timeout: timeout, Clock: clk, Logger: c.opts.Logger,
+		Tracer: c.opts.tracer(), Meter: c.opts.meter(),
 	}
 }
 
 // Close waits until ctx ends for what is under way, then lets go of the store
 // and the data directory. Calls that come later get ErrClosed.
 func (c *Cache) Close(ctx context.Context) error {
-	err := c.engine.Close(ctx)
+	c.watcher.end()
+	err := errors.Join(c.unobserve(), c.engine.Close(ctx))
 	return mapError(ctx, "close", errors.Join(err, c.lock.release()))
 }
 

@@ -302,36 +302,6 @@ func TestForgetWithoutMemory(t *testing.T) {
 	}
 }
 
-// The rights that docs/promises.md names are enough.
-func TestRestrictedUser(t *testing.T) {
-	server := redistest.Start(t)
-	rights := "GET MGET SET DEL GETRANGE STRLEN PTTL LRANGE LINDEX LLEN RPUSH LTRIM HGET HMGET HGETALL HSET HDEL HINCRBY HLEN EXISTS " +
-		"PEXPIREAT SCAN ECHO PING TIME INFO EVAL EVALSHA HELLO AUTH SELECT CLIENT"
-	args := []string{"ACL", "SETUSER", "cache", "on", ">secret", "~jack:*"}
-	for _, r := range strings.Fields(rights) {
-		args = append(args, "+"+strings.ToLower(r))
-	}
-	do(t, server, args...)
-	a := instance(t, server, slow, func(o *jackcache.Options) { o.Redis.Username, o.Redis.Password = "cache", "secret" })
-	ctx, org := t.Context(), a.Cache.Org("a")
-	for i := range 300 {
-		if _, err := org.Conversation(phone(1)).Append(ctx, message(fmt.Sprint(i), "x")); err != nil {
-			t.Fatal(err)
-		}
-	}
-	err1 := a.Link(ctx, org, phone(1), "lead")
-	_, err2 := org.Conversation(phone(1)).Import(ctx, jackcache.Message{ID: "i", Role: "user", Timestamp: time.Now().Add(-time.Second)})
-	_, err3 := org.List(ctx, jackcache.ListQuery{Kind: jackcache.ConversationKind})
-	_, err4 := org.List(ctx, jackcache.ListQuery{Kind: assistant.PhoneToLeadKind})
-	_, err5 := org.Forget(ctx, phone(1))
-	if err := errors.Join(err1, err2, err3, err4, err5, org.Invalidate(ctx)); err != nil {
-		t.Error(err)
-	}
-	if h := a.Cache.Health(); h.Status != jackcache.Healthy {
-		t.Errorf("health: %+v", h)
-	}
-}
-
 func TestImportPlaces(t *testing.T) {
 	everyStore(t, func(t *testing.T, a *assistant.Assistant) {
 		ctx := t.Context()

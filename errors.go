@@ -27,6 +27,9 @@ var (
 	ErrPrecondition = errors.New("jackcache: precondition failed")
 	// ErrUnavailable: the store is away. Nothing was stored; try again.
 	ErrUnavailable = errors.New("jackcache: store unavailable")
+	// ErrWrongStore: the store is not the one that the data directory belongs to,
+	// so nothing is read from it or written to it. It is an ErrUnavailable, too.
+	ErrWrongStore = fmt.Errorf("%w: wrong store", ErrUnavailable)
 	// ErrUnknown: the write may or may not have happened, or happen later. To
 	// repeat it is safe: an append with the same message ids is there once.
 	ErrUnknown = errors.New("jackcache: outcome unknown")
@@ -39,6 +42,8 @@ var (
 	ErrCorrupt = errors.New("jackcache: stored data cannot be read")
 	// ErrDisabled: the feature is off; the message names its setting.
 	ErrDisabled = errors.New("jackcache: disabled")
+	// ErrBusy: it is done as often at a time as is allowed; try again later.
+	ErrBusy = errors.New("jackcache: busy")
 	// ErrClosed: the cache was closed.
 	ErrClosed = errors.New("jackcache: closed")
 )
@@ -63,6 +68,7 @@ var mapped = []struct{ inner, outer error }{
 	{store.ErrFull, ErrFull},
 	{store.ErrRejected, ErrRejected},
 	{store.ErrCorrupt, ErrCorrupt},
+	{store.ErrWrongStore, ErrWrongStore},
 	{store.ErrUnavailable, ErrUnavailable},
 	{keys.ErrInvalid, ErrInvalid},
 }

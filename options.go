@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/nyaruka/phonenumbers"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/jackcache/jackcache/internal/keys"
 )
@@ -28,6 +30,11 @@ type Options struct {
 
 	// Redis is the shared store. Nil means the embedded store in DataDir.
 	Redis *RedisOptions
+
+	// Adopt takes another Redis than the one that DataDir belongs to, and records
+	// it as the one from now on. Set it for one start: it is what keeps a wrong
+	// address from splitting the data.
+	Adopt bool
 
 	// Embedded bounds the embedded store.
 	Embedded EmbeddedOptions
@@ -53,6 +60,11 @@ type Options struct {
 	// LoadTimeout bounds a loader of GetOrLoad. Default 10 s.
 	LoadTimeout time.Duration
 
+	// SlowAverage is the mean of get, set or append over the last minute above
+	// which the Logger gets a warning, and again a line when it is well below.
+	// Default half of Budget with Redis, 30 ms with the embedded store.
+	SlowAverage time.Duration
+
 	// LocalBytes bounds the kinds that stay in this process. Default 32 MiB.
 	LocalBytes int64
 
@@ -62,6 +74,15 @@ type Options struct {
 
 	// Logger gets one line for each event of operation. Default slog.Default().
 	Logger *slog.Logger
+
+	// MeterProvider, if set, collects the metrics of docs/metrics.md. Nil: none.
+	// Caches that share a provider report the same series, so give each its own.
+	MeterProvider metric.MeterProvider
+
+	// TracerProvider, if set, gets a span of each operation and of each trip to
+	// Redis, below the span in the context of the call; a call without one makes
+	// none. Nil: none.
+	TracerProvider trace.TracerProvider
 
 	// Now is the wall clock. Default time.Now. It exists for tests of clocks
 	// that differ.
@@ -98,6 +119,10 @@ type RedisOptions struct {
 	// TLS, if set, encrypts connections to the servers. ServerName is by default
 	// the host of the address.
 	TLS *tls.Config
+	// CurrentTLS, if set, is asked at every new connection, instead of TLS: for
+	// certificates that are exchanged while the cache is open. It is called by
+	// several goroutines and does not block.
+	CurrentTLS func() (*tls.Config, error)
 	// Sentinel is how the Sentinels are reached in Mode Sentinel.
 	Sentinel SentinelOptions
 	// DB is the number of the database, 0 in a Cluster. Use one per environment:
@@ -126,6 +151,8 @@ type SentinelOptions struct {
 	Credentials func() (username, password string, err error)
 	// TLS, if set, encrypts connections to the Sentinels.
 	TLS *tls.Config
+	// CurrentTLS, if set, is asked at every new connection instead.
+	CurrentTLS func() (*tls.Config, error)
 }
 
 // EmbeddedOptions bounds the embedded store.
@@ -135,6 +162,10 @@ type EmbeddedOptions struct {
 	MaxBytes int64
 	// Budget bounds an operation. Every write waits for the disk. Default 2 s.
 	Budget time.Duration
+	// AfterRedis lets the embedded store serve a DataDir that has served Redis.
+	// It does not have what Redis holds: nothing is carried back. Without it Open
+	// returns ErrWrongStore there, because a lost setting looks the same.
+	AfterRedis bool
 }
 
 // ConversationOptions says how conversations are kept.
@@ -161,6 +192,7 @@ const (
 	DefaultDataDir         = "./jackcache-data"
 	DefaultBudget          = 25 * time.Millisecond
 	DefaultEmbeddedBudget  = 2 * time.Second
+	DefaultEmbeddedSlow    = 30 * time.Millisecond
 	DefaultLoadTimeout     = 10 * time.Second
 	DefaultEmbeddedBytes   = 4 << 30
 	DefaultLocalBytes      = 32 << 20
@@ -206,6 +238,10 @@ func (o Options) withDefaults() Options {
 	orDefault(&o.PhoneRegion, keys.DefaultRegion)
 	orDefault(&o.Budget, DefaultBudget)
 	orDefault(&o.LoadTimeout, DefaultLoadTimeout)
+	if o.Redis != nil {
+		orDefault(&o.SlowAverage, o.Budget/2)
+	}
+	orDefault(&o.SlowAverage, DefaultEmbeddedSlow)
 	orDefault(&o.LocalBytes, DefaultLocalBytes)
 	orDefault(&o.ForgetFor, DefaultForgetFor)
 	orDefault(&o.Embedded.MaxBytes, DefaultEmbeddedBytes)
@@ -235,6 +271,14 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// budget is that of the store in use.
+func (o Options) budget() time.Duration {
+	if o.Redis == nil {
+		return o.Embedded.Budget
+	}
+	return o.Budget
+}
+
 // validate reports every problem of filled-in options at once.
 func (o Options) validate() error {
 	var errs []error
@@ -256,6 +300,7 @@ func (o Options) validate() error {
 	}
 	within("Budget", o.Budget, 2*time.Millisecond, time.Minute)
 	within("Embedded.Budget", o.Embedded.Budget, 2*time.Millisecond, time.Minute)
+	within("SlowAverage", o.SlowAverage, 100*time.Microsecond, time.Minute)
 	within("LoadTimeout", o.LoadTimeout, time.Millisecond, time.Hour)
 	within("ForgetFor", o.ForgetFor, time.Hour, 3650*24*time.Hour)
 	within("Conversation.TTL", o.Conversation.TTL, time.Second, MaxTTL)

@@ -20,10 +20,13 @@ import (
 // instance opens an instance of the product over a Redis server.
 func instance(t testing.TB, server *redistest.Server, change ...func(*jackcache.Options)) *assistant.Assistant {
 	t.Helper()
-	o := jackcache.Options{
-		DataDir: t.TempDir(), Redis: &jackcache.RedisOptions{Addrs: []string{server.Addr()}},
-		Logger: slog.New(slog.DiscardHandler),
-	}
+	return instanceOf(t, jackcache.RedisOptions{Addrs: []string{server.Addr()}}, change...)
+}
+
+// instanceOf opens an instance of the product over a deployment of Redis.
+func instanceOf(t testing.TB, redis jackcache.RedisOptions, change ...func(*jackcache.Options)) *assistant.Assistant {
+	t.Helper()
+	o := jackcache.Options{DataDir: t.TempDir(), Redis: &redis, Logger: slog.New(slog.DiscardHandler)}
 	for _, c := range change {
 		c(&o)
 	}
@@ -32,7 +35,7 @@ func instance(t testing.TB, server *redistest.Server, change ...func(*jackcache.
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		if err := a.Close(ctx); err != nil {
 			t.Errorf("close: %v", err)
@@ -273,9 +276,12 @@ func TestTwoInstancesUnderFaults(t *testing.T) {
 
 // Clocks that differ by 50 ms: no acknowledged write is invisible afterwards.
 func TestClocksThatDiffer(t *testing.T) {
-	server := redistest.Start(t)
-	ahead := instance(t, server, slow)
-	behind := instance(t, server, slow, func(o *jackcache.Options) {
+	clocksThatDiffer(t, jackcache.RedisOptions{Addrs: []string{redistest.Start(t).Addr()}})
+}
+
+func clocksThatDiffer(t *testing.T, redis jackcache.RedisOptions) {
+	ahead := instanceOf(t, redis, slow)
+	behind := instanceOf(t, redis, slow, func(o *jackcache.Options) {
 		o.Now = func() time.Time { return time.Now().Add(-50 * time.Millisecond) }
 	})
 	ctx := t.Context()
@@ -372,16 +378,19 @@ func TestHealthNamesTheEvictionPolicy(t *testing.T) {
 // An instance that does not know that an organisation was invalidated must not
 // take what is gone for what is there.
 func TestNewInstanceAfterInvalidate(t *testing.T) {
-	server := redistest.Start(t)
+	newInstanceAfterInvalidate(t, jackcache.RedisOptions{Addrs: []string{redistest.Start(t).Addr()}})
+}
+
+func newInstanceAfterInvalidate(t *testing.T, redis jackcache.RedisOptions) {
 	ctx, p := t.Context(), phone(1)
-	old := instance(t, server, slow)
+	old := instanceOf(t, redis, slow)
 	org := old.Cache.Org("org-1")
 	_, err1 := org.Conversation(p).Append(ctx, message("m1", "before"))
 	_, err2 := old.Kinds.Summary.Set(ctx, org, p, assistant.Summary{Text: "before"})
 	if err := errors.Join(err1, err2, org.Invalidate(ctx)); err != nil {
 		t.Fatal(err)
 	}
-	org = instance(t, server, slow).Cache.Org("org-1")
+	org = instanceOf(t, redis, slow).Cache.Org("org-1")
 	if res, err := org.Conversation(p).Append(ctx, message("m1", "after")); err != nil || res.Appended != 1 {
 		t.Errorf("append of an id that was there before: %+v, %v", res, err)
 	}

@@ -118,7 +118,7 @@ type Health struct {
 // StoreHealth tells how the store is. Zero fields are not known.
 type StoreHealth struct {
 	Kind          string // "redis" or "embedded"
-	State         string // "up", "down", "probing", "starting"
+	State         string // "up", "down", "probing", "starting"; "partial" where some servers are up
 	Since         time.Time
 	ServerVersion string
 	Role          string
@@ -129,6 +129,30 @@ type StoreHealth struct {
 	Reconnects    int64
 	// ClockOffset is by how much the store's clock is ahead of this host's.
 	ClockOffset time.Duration
+	// Nodes has the masters of Redis: one, or those of a Cluster.
+	Nodes []NodeHealth
+}
+
+// NodeHealth tells how one Redis server is. Zero fields are not known.
+type NodeHealth struct {
+	Addr       string
+	State      string // "up", "down", "probing", "starting"
+	Since      time.Time
+	Problem    string // why it is not up
+	UsedBytes  int64
+	MaxBytes   int64 // zero: no bound
+	Keys       int64
+	InFlight   int
+	Reconnects int64
+
+	// What the server was found to offer.
+	Version         string
+	Role            string
+	Replicas        int    // connected
+	Persistence     string // "aof", "rdb", "none", "unknown"
+	MaxMemoryPolicy string
+	Tracking        bool     // it tells clients which keys changed
+	Missing         []string // commands that are needed and that it refuses
 }
 
 // Health reports from what is known: it never waits for the store.
@@ -139,6 +163,9 @@ func (c *Cache) Health() Health {
 		UsedBytes: s.UsedBytes, MaxBytes: s.MaxBytes, Keys: s.Keys, InFlight: s.InFlight, Reconnects: s.Reconnects,
 		ClockOffset: c.engine.Clock().Offset(),
 	}}
+	for _, n := range s.Nodes {
+		h.Store.Nodes = append(h.Store.Nodes, nodeHealth(n))
+	}
 	h.Problems = append(h.Problems, s.Warnings...)
 	if s.State != store.Up {
 		problem := "the store is " + s.State.String() + " since " + s.Since.UTC().Format(time.RFC3339)
@@ -150,8 +177,17 @@ func (c *Cache) Health() Health {
 	if len(h.Problems) > 0 {
 		h.Status = Degraded
 	}
-	if c.engine.Closed() || s.Kind == "embedded" && s.State != store.Up {
+	if c.engine.Closed() || s.Blocked || s.Kind == "embedded" && s.State != store.Up {
 		h.Status = Unhealthy
 	}
 	return h
+}
+
+func nodeHealth(n store.NodeHealth) NodeHealth {
+	return NodeHealth{
+		Addr: n.Addr, State: n.State.String(), Since: n.Since, Problem: n.Problem,
+		UsedBytes: n.UsedBytes, MaxBytes: n.MaxBytes, Keys: n.Keys, InFlight: n.InFlight, Reconnects: n.Reconnects,
+		Version: n.Offers.Version, Role: n.Offers.Role, Replicas: n.Offers.Replicas, Persistence: n.Offers.Persistence,
+		MaxMemoryPolicy: n.Offers.Eviction, Tracking: n.Offers.Tracking, Missing: n.Offers.Missing,
+	}
 }

@@ -1,0 +1,81 @@
+package jackcache
+
+import (
+	"context"
+
+	"github.com/jackcache/jackcache/internal/keys"
+	"github.com/jackcache/jackcache/internal/store"
+)
+
+// Cleared tells what Clear removed.
+type Cleared struct {
+	Organisations int
+	// Keys is about how many keys of the store went.
+	Keys int
+}
+
+// Clear is Invalidate, and gives the space back: it removes everything that is
+// kept for the organisation from the store. It takes as long as looking through
+// the store does. What others write meanwhile is kept, and so is the memory of
+// who was forgotten. After an error nothing of before is visible, or everything;
+// repeat it to remove what is left.
+func (o Org) Clear(ctx context.Context) (Cleared, error) {
+	if err := o.Invalidate(ctx); err != nil {
+		return Cleared{}, err
+	}
+	n, err := o.cache.engine.Sweep(ctx, o.org)
+	return Cleared{Organisations: 1, Keys: n}, mapError(ctx, "clear", err)
+}
+
+// Clear empties the cache for every organisation, and the directory. It does
+// for each what Org.Clear does; after an error some may be cleared and others
+// not. Values that stay in the process go for the organisations that have
+// others.
+func (c *Cache) Clear(ctx context.Context) (Cleared, error) {
+	var done Cleared
+	for _, info := range c.opts.Kinds {
+		if k := info.kind(); k.opts.Directory {
+			n, err := c.clearDirectory(ctx, k)
+			if done.Keys += n; err != nil {
+				return done, mapError(ctx, "clear the directory", err)
+			}
+		}
+	}
+	orgs, err := c.engine.Orgs(ctx)
+	if err != nil {
+		return done, mapError(ctx, "clear", err)
+	}
+	for _, o := range orgs {
+		if _, err := c.engine.Invalidate(ctx, o); err != nil {
+			return done, mapError(ctx, "clear", err)
+		}
+		done.Organisations++
+	}
+	n, err := c.engine.Sweep(ctx, keys.Org{})
+	done.Keys += n
+	return done, mapError(ctx, "clear", err)
+}
+
+// clearDirectory deletes a kind's values without an organisation. They have no
+// generation of their own: that of no organisation is the one of the marks of
+// who was forgotten.
+func (c *Cache) clearDirectory(ctx context.Context, k *kind) (n int, err error) {
+	for cursor := ""; ; {
+		page, err := c.engine.List(ctx, store.Query{Type: k.typ, Cursor: cursor, Limit: MaxList})
+		if err != nil {
+			return n, err
+		}
+		for _, e := range page.Entries {
+			if !e.Key.Org().IsZero() {
+				continue
+			}
+			if err := c.engine.Delete(ctx, e.Key, k.policy, store.Condition{}); err != nil {
+				return n, err
+			}
+			n++
+		}
+		if cursor = page.Cursor; cursor == "" {
+			return n, nil
+		}
+	}
+}

@@ -1,0 +1,255 @@
+package jackcache_test
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackcache/jackcache"
+	"github.com/jackcache/jackcache/assistant"
+	"github.com/jackcache/jackcache/internal/redistest"
+)
+
+const (
+	loadWriters       = 16
+	loadConversations = 64
+)
+
+// load is callers who append and read all the time, through two instances. It
+// notes what was acknowledged and who was refused how long.
+type load struct {
+	t         *testing.T
+	instances [2]*assistant.Assistant
+	stopped   atomic.Bool
+	done      sync.WaitGroup
+
+	mu      sync.Mutex
+	acked   map[string]int // guarded by mu: conversation, by id
+	refused int            // guarded by mu
+	last    time.Time      // guarded by mu: of the last refusal
+	first   time.Time      // guarded by mu: since quiet
+	reasons map[string]int // guarded by mu
+}
+
+func startLoad(t *testing.T, redis jackcache.RedisOptions) *load {
+	// The budget leaves room for a busy machine: refusals mean Redis.
+	patient := func(o *jackcache.Options) {
+		o.Budget = 250 * time.Millisecond
+		o.Conversation.Window = jackcache.MaxWindow
+	}
+	l := &load{t: t, acked: make(map[string]int), reasons: make(map[string]int)}
+	for i := range l.instances {
+		l.instances[i] = instanceOf(t, redis, patient)
+	}
+	for w := range loadWriters {
+		l.done.Go(func() { l.write(w) })
+	}
+	t.Cleanup(l.stop)
+	return l
+}
+
+func (l *load) stop() {
+	l.stopped.Store(true)
+	l.done.Wait()
+}
+
+func (l *load) conversation(a *assistant.Assistant, i int) jackcache.Conversation {
+	return a.Cache.Org(fmt.Sprintf("org-%d", i%4)).Conversation(phone(i))
+}
+
+func (l *load) write(w int) {
+	pause := time.NewTicker(4 * time.Millisecond)
+	defer pause.Stop()
+	for n := 0; !l.stopped.Load(); n++ {
+		i := (w + n) % loadConversations
+		id := fmt.Sprintf("%d-%d", w, n)
+		_, err := l.conversation(l.instances[w%2], i).Append(context.Background(), message(id, "hi"))
+		if err == nil {
+			_, err = l.conversation(l.instances[(w+1)%2], i).Messages(context.Background(), jackcache.ReadOptions{Last: 1})
+			l.note(id, i)
+		}
+		if err != nil {
+			l.refuse(err)
+		}
+		<-pause.C
+	}
+}
+
+func (l *load) note(id string, conversation int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.acked[id] = conversation
+}
+
+func (l *load) refuse(err error) {
+	if !typed(err) {
+		l.t.Errorf("a call returned %v", err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refused++
+	l.reasons[reason(err)]++
+	l.last = time.Now()
+	if l.first.IsZero() {
+		l.first = l.last
+	}
+}
+
+// quiet forgets the refusals so far.
+func (l *load) quiet() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refused, l.first, l.last, l.reasons = 0, time.Time{}, time.Time{}, make(map[string]int)
+}
+
+func (l *load) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.acked)
+}
+
+// settle waits until every conversation takes writes on both instances and
+// nobody has been refused for a while, and tells what there was.
+func (l *load) settle(since time.Time, what string) {
+	l.t.Helper()
+	eventually(l.t, 60*time.Second, what+": calls succeed again", func() bool {
+		l.mu.Lock()
+		quiet := l.last.Before(since) || time.Since(l.last) > 500*time.Millisecond
+		l.mu.Unlock()
+		return quiet && l.count() > 0
+	})
+	before := l.count()
+	eventually(l.t, 60*time.Second, what+": appends go on", func() bool { return l.count() > before+4*loadConversations })
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.refused == 0 {
+		l.t.Logf("%s: no call was refused", what)
+		return
+	}
+	l.t.Logf("%s: %d calls refused, all with a typed error, from %v to %v after it", what, l.refused,
+		l.first.Sub(since).Round(time.Millisecond), l.last.Sub(since).Round(time.Millisecond))
+	for why, n := range l.reasons {
+		l.t.Logf("  %6d %s", n, why)
+	}
+}
+
+var details = regexp.MustCompile(`[0-9.]+:[0-9]+(->)?|[0-9]+`)
+
+// reason is the text of an error without numbers and addresses.
+func reason(err error) string { return details.ReplaceAllString(err.Error(), "#") }
+
+// missing returns how many acknowledged appends are not stored, and fails the
+// test for what is stored twice.
+func (l *load) missing() int {
+	l.t.Helper()
+	stored := make(map[string]int)
+	for i := range loadConversations {
+		got, err := l.conversation(l.instances[0], i).Messages(l.t.Context(), jackcache.ReadOptions{})
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		for _, m := range got.Messages {
+			stored[m.ID]++
+		}
+	}
+	missing := 0
+	for id := range l.acked {
+		if stored[id] == 0 {
+			missing++
+		}
+		if stored[id] > 1 {
+			l.t.Errorf("%s is stored %d times", id, stored[id])
+		}
+	}
+	return missing
+}
+
+// around runs a fault under load: nothing is restarted, every refusal is typed.
+func around(t *testing.T, redis jackcache.RedisOptions, what string, fault func() error) (missing int) {
+	t.Helper()
+	l := startLoad(t, redis)
+	eventually(t, 60*time.Second, "the load runs", func() bool { return l.count() > 4*loadConversations })
+	l.quiet()
+	since := time.Now()
+	if err := fault(); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%s: done after %v", what, time.Since(since).Round(time.Millisecond))
+	l.settle(since, what)
+	l.stop()
+	for _, a := range l.instances {
+		eventually(t, 30*time.Second, "health is up", func() bool { return a.Cache.Health().Store.State == "up" })
+	}
+	return l.missing()
+}
+
+// calm keeps a busy machine from looking like a dead server.
+var calm = redistest.ClusterOptions{NodeTimeout: 10 * time.Second}
+
+func killed(s *redistest.Server) func() error {
+	return func() error { s.Kill(); return nil }
+}
+
+// A new master is found without a restart, whatever became of the old one. A
+// handover in order loses nothing; a replica that is promoted because the
+// master died may not have all.
+func TestFailover(t *testing.T) {
+	t.Run("sentinel/kill", func(t *testing.T) {
+		s := redistest.StartSentinel(t, redistest.SentinelOptions{})
+		n := around(t, sentinelOptions(s), "kill -9 of the master", killed(s.Master()))
+		t.Logf("%d acknowledged appends had not reached the replica", n)
+	})
+	t.Run("sentinel/failover", func(t *testing.T) {
+		s := redistest.StartSentinel(t, redistest.SentinelOptions{})
+		n := around(t, sentinelOptions(s), "SENTINEL FAILOVER", s.Failover)
+		t.Logf("%d acknowledged appends had not reached the replica", n)
+	})
+	t.Run("replicas/failover", func(t *testing.T) {
+		r := redistest.StartReplicated(t, 1)
+		var addrs []string
+		for _, s := range r.Servers() {
+			addrs = append(addrs, s.Addr())
+		}
+		replica := r.Servers()[1]
+		if n := around(t, jackcache.RedisOptions{Addrs: addrs}, "FAILOVER", func() error { return r.Promote(replica) }); n > 0 {
+			t.Errorf("%d acknowledged appends are missing", n)
+		}
+	})
+	t.Run("cluster/kill", func(t *testing.T) {
+		c := redistest.StartCluster(t, redistest.ClusterOptions{})
+		n := around(t, clusterOptions(c), "kill -9 of a master", killed(c.Masters()[0]))
+		t.Logf("%d acknowledged appends had not reached the replica", n)
+	})
+	t.Run("cluster/failover", func(t *testing.T) {
+		c := redistest.StartCluster(t, calm)
+		replica := c.ReplicaOf(c.Masters()[0])
+		if n := around(t, clusterOptions(c), "CLUSTER FAILOVER", func() error { return c.Failover(replica) }); n > 0 {
+			t.Errorf("%d acknowledged appends are missing", n)
+		}
+	})
+	t.Run("cluster/reshard", func(t *testing.T) {
+		c := redistest.StartCluster(t, calm)
+		from, to := c.MasterOf(0), c.MasterOf(16383)
+		move := func() error { return c.MoveSlots(from, to, 0, 299) }
+		if n := around(t, clusterOptions(c), "300 slots to another master", move); n > 0 {
+			t.Errorf("%d acknowledged appends are missing", n)
+		}
+	})
+	t.Run("cluster/grow", func(t *testing.T) {
+		c := redistest.StartCluster(t, calm)
+		grow := func() error {
+			added, err := c.AddMaster()
+			if err != nil {
+				return err
+			}
+			return c.MoveSlots(c.MasterOf(0), added, 0, 299)
+		}
+		if n := around(t, clusterOptions(c), "300 slots to a new master", grow); n > 0 {
+			t.Errorf("%d acknowledged appends are missing", n)
+		}
+	})
+}
