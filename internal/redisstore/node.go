@@ -218,10 +218,7 @@ func (n *node) probeUntilClosed() bool {
 			return false
 		case <-timer.C:
 		}
-		err := n.probeOnce()
-		if err == nil {
-			err = n.s.admit(n)
-		}
+		err := n.contact()
 		if n.breaker.Probe(err) {
 			return true
 		}
@@ -244,6 +241,15 @@ func (n *node) probeUntilClosed() bool {
 		}
 		timer.Reset(wait + rand.N(wait/4)) // instances do not probe in step
 	}
+}
+
+// contact asks whether the node may serve, and then whether it can: what is not
+// the right one gets no write.
+func (n *node) contact() error {
+	if err := n.s.admit(n); err != nil {
+		return err
+	}
+	return n.probeOnce()
 }
 
 // probeOnce asks on every connection whether the node takes writes. A refusal

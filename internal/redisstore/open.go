@@ -154,10 +154,7 @@ func (s *Store) firstContact(ctx context.Context) {
 	var contacts sync.WaitGroup
 	for _, n := range s.layout.Load().masters {
 		contacts.Go(func() {
-			err := n.probeOnce()
-			if err == nil {
-				err = s.admit(n)
-			}
+			err := n.contact()
 			for range closeAfter {
 				n.breaker.Probe(err)
 			}
