@@ -8,7 +8,7 @@
 // said otherwise; versions, orders, values and messages are in the textual
 // forms of packages clock and record. Buckets of the top level:
 //
-//	meta                    format; clean; keys:<prefix>
+//	meta                    format; clean; keys:<prefix>; carry:<prefix><organisation>
 //	<prefix>generations     organisation -> generation
 //	<prefix>organisations   organisation -> bucket of rows
 //	<prefix>directory       rows of the keys without an organisation

@@ -81,6 +81,7 @@ func (w *sweeper) outdatedValue(b *bbolt.Bucket, a address, generation uint64) e
 	if err != nil || !found || v.record.Generation >= generation {
 		return err
 	}
+	w.outdatedKeys++
 	return w.removeValue(b, a)
 }
 
@@ -91,6 +92,7 @@ func (w *sweeper) outdatedConversation(a address, generation uint64) error {
 	if err != nil || !c.stored || c.generation >= generation || c.expires == 0 {
 		return err
 	}
+	w.outdatedKeys++
 	if !c.floor.IsZero() {
 		c.floorUntil = max(c.floorUntil, c.expires) // a floor is of no generation
 	}

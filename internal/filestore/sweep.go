@@ -91,6 +91,8 @@ type sweeper struct {
 	*txn
 	left    int             // rows that may still be looked at
 	emptied map[string]bool // organisations from which rows were removed
+	// outdatedKeys counts the keys of an old generation that were found.
+	outdatedKeys int
 }
 
 // dueAt returns the time in a name of the bucket of what is due; a name that

@@ -1,0 +1,148 @@
+package carry
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/jackcache/jackcache/internal/keys"
+	"github.com/jackcache/jackcache/internal/store"
+)
+
+// refuse returns why nothing is served yet, or nil.
+func (s *Store) refuse() error {
+	if s.done.Load() {
+		return nil
+	}
+	return fmt.Errorf("%w: %s", store.ErrUnavailable, s.progress())
+}
+
+// progress tells how far the carry-over is, in words.
+func (s *Store) progress() string {
+	walked, total := s.walked.Load(), s.total.Load()
+	text := fmt.Sprintf("carrying over the embedded store: %s of %s", grouped(walked), grouped(max(walked, total)))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.problem != "" {
+		text += "; it waits: " + s.problem
+	}
+	return text
+}
+
+// Get implements store.Store.
+func (s *Store) Get(ctx context.Context, k keys.Key) (store.Read, error) {
+	if err := s.refuse(); err != nil {
+		return store.Read{}, err
+	}
+	return s.Store.Get(ctx, k)
+}
+
+// GetMany implements store.Store.
+func (s *Store) GetMany(ctx context.Context, ks []keys.Key) ([]store.Read, error) {
+	if err := s.refuse(); err != nil {
+		return nil, err
+	}
+	return s.Store.GetMany(ctx, ks)
+}
+
+// Messages implements store.Store.
+func (s *Store) Messages(ctx context.Context, k keys.Key, last int) (store.Log, error) {
+	if err := s.refuse(); err != nil {
+		return store.Log{}, err
+	}
+	return s.Store.Messages(ctx, k, last)
+}
+
+// Apply implements store.Store.
+func (s *Store) Apply(ctx context.Context, op store.Op) (store.Result, error) {
+	if err := s.refuse(); err != nil {
+		return store.Result{}, err
+	}
+	return s.Store.Apply(ctx, op)
+}
+
+// Generation implements store.Store.
+func (s *Store) Generation(ctx context.Context, o keys.Org) (uint64, error) {
+	if err := s.refuse(); err != nil {
+		return 0, err
+	}
+	return s.Store.Generation(ctx, o)
+}
+
+// Invalidate implements store.Store.
+func (s *Store) Invalidate(ctx context.Context, o keys.Org, known uint64) (uint64, error) {
+	if err := s.refuse(); err != nil {
+		return 0, err
+	}
+	return s.Store.Invalidate(ctx, o, known)
+}
+
+// RaiseGeneration implements store.Store.
+func (s *Store) RaiseGeneration(ctx context.Context, o keys.Org, g uint64) (uint64, error) {
+	if err := s.refuse(); err != nil {
+		return 0, err
+	}
+	return s.Store.RaiseGeneration(ctx, o, g)
+}
+
+// List implements store.Store.
+func (s *Store) List(ctx context.Context, q store.Query) (store.Page, error) {
+	if err := s.refuse(); err != nil {
+		return store.Page{}, err
+	}
+	return s.Store.List(ctx, q)
+}
+
+// Recall implements store.Store.
+func (s *Store) Recall(ctx context.Context, p store.Past) error {
+	if err := s.refuse(); err != nil {
+		return err
+	}
+	return s.Store.Recall(ctx, p)
+}
+
+// Sweep implements store.Store.
+func (s *Store) Sweep(ctx context.Context, o keys.Org) (int, error) {
+	if err := s.refuse(); err != nil {
+		return 0, err
+	}
+	return s.Store.Sweep(ctx, o)
+}
+
+// Orgs implements store.Store.
+func (s *Store) Orgs(ctx context.Context) ([]keys.Org, error) {
+	if err := s.refuse(); err != nil {
+		return nil, err
+	}
+	return s.Store.Orgs(ctx)
+}
+
+// Health is the target's, and blocked while the carry-over is under way.
+func (s *Store) Health() store.Health {
+	h := s.Store.Health()
+	if s.done.Load() {
+		if n := s.damaged.Load(); n > 0 {
+			h.Warnings = append(h.Warnings, fmt.Sprintf("%s parts of the embedded store could not be read and were not carried over; see the log", grouped(n)))
+		}
+		return h
+	}
+	problem := s.progress()
+	if h.Problem != "" && !strings.Contains(problem, h.Problem) {
+		problem += "; " + h.Problem
+	}
+	h.Blocked, h.Problem = true, problem
+	if h.State == store.Up {
+		h.State = store.Starting
+	}
+	return h
+}
+
+// grouped writes a number with a comma before each three digits.
+func grouped(n int64) string {
+	digits := strconv.FormatInt(n, 10)
+	for i := len(digits) - 3; i > 0; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	return digits
+}
