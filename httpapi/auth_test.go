@@ -109,7 +109,7 @@ func TestMethods(t *testing.T) {
 			}
 		}
 	}
-	for _, path := range []string{"/nowhere", "/api", "/api/v1/orgs/o", "/api/v1/orgs/o/conversations/x/y", "/api/v1/orgs/o/entries/a/b/c", "/livez/x"} {
+	for _, path := range []string{"/nowhere", "/api", "/api/v1/orgs", "/api/v1/orgs/o/conversations/x/y", "/api/v1/orgs/o/entries/a/b/c", "/livez/x"} {
 		f.wantProblem(404, "no-route", "GET", path, "")
 	}
 }

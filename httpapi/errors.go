@@ -24,7 +24,7 @@ var (
 	errBody      = errors.New("the body could not be read")
 	errPanic     = errors.New("a handler panicked")
 	errGone      = errors.New("the client is gone")
-	errBusy      = errors.New("busy")
+	errBusy      = jackcache.ErrBusy
 	errHost      = errors.New("wrong host")
 )
 
@@ -49,6 +49,7 @@ var verdicts = []verdict{
 	{err: jackcache.ErrFull, status: 507, name: "full", title: "Store is full", detail: "the store has no room; nothing was stored", level: slog.LevelWarn},
 	{err: jackcache.ErrRejected, status: 502, name: "rejected", title: "Rejected by the store", detail: "the store refused the operation and would again; see this server's log", level: slog.LevelError},
 	{err: jackcache.ErrCorrupt, status: 500, name: "corrupt", title: "Stored data cannot be read", detail: "what is stored cannot be read by this version; see this server's log", level: slog.LevelError},
+	{err: jackcache.ErrWrongStore, status: 503, name: "wrong-store", title: "Wrong store", detail: "the store is not the one that this server belongs to; nothing was stored", level: slog.LevelError},
 	{err: jackcache.ErrUnavailable, status: 503, name: "unavailable", title: "Store unavailable", detail: "the store cannot be reached now; nothing was stored", level: slog.LevelDebug},
 	{err: jackcache.ErrNotFound, status: 404, name: "not-found", title: "Not found", detail: "nothing is stored here", level: slog.LevelDebug},
 	{err: jackcache.ErrConflict, status: 409, name: "conflict", title: "Conflict", level: slog.LevelDebug},
@@ -109,7 +110,7 @@ func (x *exchange) fail(err error) {
 	v := judge(err)
 	if v.status >= http.StatusInternalServerError {
 		x.s.opts.Logger.LogAttrs(x.r.Context(), v.level, "request failed",
-			slog.String("problem", v.name), slog.Int("status", v.status), slog.String("requestId", x.id),
+			slog.String("problem", v.name), slog.Int("status", v.status), x.identity(),
 			slog.String("route", x.r.Pattern), slog.Any("err", err))
 	}
 	p := problem{Type: "/problems/" + v.name, Title: v.title, Status: v.status, Detail: v.detail, Instance: x.id}

@@ -11,6 +11,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/jackcache/jackcache"
 )
 
@@ -22,6 +24,8 @@ type exchange struct {
 	r     *http.Request
 	id    string // of the request
 	begun time.Time
+	route string     // pattern of the table; empty: none
+	span  trace.Span // nil: none
 
 	query     url.Values // nil: none
 	directory bool       // the path means the directory without an organisation
@@ -52,6 +56,7 @@ var (
 func (x *exchange) begin() {
 	x.begun = time.Now()
 	x.id = requestID(x.r)
+	x.s.observer.begin(x)
 	h := x.Header()
 	x.set(h, "X-Request-Id", x.id)
 	h["Cache-Control"] = noStore
@@ -138,7 +143,7 @@ func (x *exchange) setETag(v jackcache.Version) {
 }
 
 func (x *exchange) debug(msg string, err error) {
-	x.s.opts.Logger.LogAttrs(x.r.Context(), slog.LevelDebug, msg, slog.String("requestId", x.id), slog.Any("err", err))
+	x.s.opts.Logger.LogAttrs(x.r.Context(), slog.LevelDebug, msg, x.identity(), slog.Any("err", err))
 }
 
 // keepBuffer is the size up to which a buffer is used again.

@@ -10,12 +10,16 @@ import (
 
 const index = `jackcache: working state of assistants, apart per organisation.
 
+  GET /docs                what this server can do, with examples
+  GET /openapi.json        the same for programs: OpenAPI 3.1
   GET /api/health          how it is
   GET /api/cache/stats     counters and latencies
   GET /livez, /readyz      probes
+  GET /metrics             for Prometheus, where this server has metrics
   /api/v1/orgs/{org}/...   conversations, entries, phone-leads, lead-phones, batch, invalidate
   /api/v1/import, /export  NDJSON
   /api/v1/keys, /inspect   keys as they are stored
+  GET /api/v1/monitor      operations as they end
 `
 
 func (s *Server) getIndex(x *exchange) error {
@@ -82,6 +86,29 @@ type storeHealth struct {
 	InFlight      int       `json:"inFlight"`
 	Reconnects    int64     `json:"reconnects"`
 	ClockOffsetMs float64   `json:"clockOffsetMs"`
+
+	Nodes []nodeHealth `json:"nodes,omitempty"` // the masters of Redis
+}
+
+// nodeHealth is one Redis server.
+type nodeHealth struct {
+	Addr       string    `json:"addr"`
+	State      string    `json:"state"`
+	Since      time.Time `json:"since"`
+	Problem    string    `json:"problem,omitempty"`
+	UsedBytes  int64     `json:"usedBytes"`
+	MaxBytes   int64     `json:"maxBytes"` // 0: no bound
+	Keys       int64     `json:"keys"`
+	InFlight   int       `json:"inFlight"`
+	Reconnects int64     `json:"reconnects"`
+
+	Version         string   `json:"version,omitempty"`
+	Role            string   `json:"role,omitempty"`
+	Replicas        int      `json:"replicas"`
+	Persistence     string   `json:"persistence,omitempty"`
+	MaxMemoryPolicy string   `json:"maxmemoryPolicy,omitempty"`
+	Tracking        bool     `json:"tracking"`
+	MissingCommands []string `json:"missingCommands,omitempty"`
 }
 
 type latency struct {
@@ -144,8 +171,17 @@ func (s *Server) getHealth(x *exchange) error {
 }
 
 func toStoreHealth(s jackcache.StoreHealth) storeHealth {
+	var nodes []nodeHealth
+	for _, n := range s.Nodes {
+		nodes = append(nodes, nodeHealth{
+			Addr: n.Addr, State: n.State, Since: n.Since.UTC(), Problem: n.Problem, UsedBytes: n.UsedBytes, MaxBytes: n.MaxBytes,
+			Keys: n.Keys, InFlight: n.InFlight, Reconnects: n.Reconnects, Version: n.Version, Role: n.Role, Replicas: n.Replicas,
+			Persistence: n.Persistence, MaxMemoryPolicy: n.MaxMemoryPolicy, Tracking: n.Tracking, MissingCommands: n.Missing,
+		})
+	}
 	return storeHealth{
-		Kind: s.Kind, State: s.State, Since: s.Since.UTC(), ServerVersion: s.ServerVersion, Role: s.Role,
+		Nodes: nodes,
+		Kind:  s.Kind, State: s.State, Since: s.Since.UTC(), ServerVersion: s.ServerVersion, Role: s.Role,
 		UsedBytes: s.UsedBytes, MaxBytes: s.MaxBytes, Keys: s.Keys, InFlight: s.InFlight,
 		Reconnects: s.Reconnects, ClockOffsetMs: millis(s.ClockOffset),
 	}

@@ -14,7 +14,7 @@ func (x *exchange) log() {
 	}
 	logger.LogAttrs(ctx, slog.LevelDebug, "request",
 		slog.String("method", x.r.Method), slog.String("path", x.maskedPath()), slog.Int("status", x.status),
-		slog.Int64("bytes", x.written), slog.Duration("took", time.Since(x.begun)), slog.String("requestId", x.id))
+		slog.Int64("bytes", x.written), slog.Duration("took", time.Since(x.begun)), x.identity())
 }
 
 // maskedPath is the path with what names a person masked. Paths that no route

@@ -11,12 +11,17 @@
 package httpapi
 
 import (
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
 	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/jackcache/jackcache"
 	"github.com/jackcache/jackcache/assistant"
@@ -49,6 +54,21 @@ type Options struct {
 	// Version is this build's version, in health and stats. Default "devel".
 	Version string
 
+	// Metrics, if set, is served at /metrics, with the token like other routes, or
+	// without one if MetricsOpen is set.
+	Metrics     http.Handler
+	MetricsOpen bool
+
+	// MeterProvider, if set, collects the metrics of requests and imports that
+	// docs/metrics.md lists, as long as the provider lives. Nil: none. Servers that
+	// share a provider report the same series, so give each its own.
+	MeterProvider metric.MeterProvider
+
+	// TracerProvider, if set, gets a span of each request, below the trace that
+	// the request names (traceparent) or that of its context; not of /livez,
+	// /readyz and /metrics. Nil: none.
+	TracerProvider trace.TracerProvider
+
 	// Logger gets a line at debug level for each request, without bodies and with
 	// phones masked, and the detail of failures. Default slog.Default().
 	Logger *slog.Logger
@@ -64,9 +84,16 @@ type Server struct {
 	summaries jackcache.RawKind
 	leads     jackcache.RawKind
 	draining  atomic.Bool
+	drained   context.Context // ends with Drain
+	drain     context.CancelFunc
+	patience  time.Duration // with clients of monitors
+	sumUp     time.Duration // between summaries of monitors
 	migrated  migrated
 	batches   gate
 	imports   gate
+
+	descriptions descriptions
+	observer     observer
 }
 
 // New returns a handler for a cache that is open. The caller closes the cache,
@@ -81,12 +108,15 @@ func New(a *assistant.Assistant, o Options) *Server {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
+	drained, drain := context.WithCancel(context.Background())
 	s := &Server{
+		drained: drained, drain: drain, patience: monitorPatience, sumUp: summaryEvery,
 		a: a, opts: o, token: sha256.Sum256([]byte(o.Token)),
 		summaries: mustKind(a, assistant.SummaryKind), leads: mustKind(a, assistant.PhoneToLeadKind),
 		batches: make(gate, batchesAtOnce), imports: make(gate, importsAtOnce),
 	}
 	s.mux = s.newMux()
+	s.observe()
 	return s
 }
 
@@ -100,8 +130,12 @@ func mustKind(a *assistant.Assistant, name string) jackcache.RawKind {
 }
 
 // Drain makes /readyz answer 503 from now on, so that load balancers send
-// nothing more. Other requests are served as before.
-func (s *Server) Drain() { s.draining.Store(true) }
+// nothing more, and ends the streams of monitors. Other requests are served as
+// before.
+func (s *Server) Drain() {
+	s.draining.Store(true)
+	s.drain()
+}
 
 // ServeHTTP serves one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -112,27 +146,33 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.fail(fmt.Errorf("%w: the path has an empty segment or a dot segment; write %%2E for a dot and check that no id is empty", jackcache.ErrInvalid))
 		return
 	}
-	s.mux.ServeHTTP(x, r)
+	s.mux.ServeHTTP(x, x.r)
 }
 
 // end recovers from a panic of a handler, which costs that request only.
 func (x *exchange) end() {
 	p := recover()
 	if p == nil {
-		x.log()
+		x.ended(sentAll)
 		return
 	}
 	if p != http.ErrAbortHandler {
 		err := panicked(p)
 		if x.status == 0 {
 			x.fail(err)
-			x.log()
+			x.ended(sentAll)
 			return
 		}
-		x.s.opts.Logger.Error("panic while the answer was sent", "requestId", x.id, "route", x.r.Pattern, "err", err)
+		x.s.opts.Logger.Error("panic while the answer was sent", x.identity(), "route", x.r.Pattern, "err", err)
 	}
-	x.log()
+	x.ended(sentPart)
 	panic(http.ErrAbortHandler) // what was sent is not complete: cut the connection
+}
+
+// ended tells of a request whose answer was sent, or cut.
+func (x *exchange) ended(how completeness) {
+	x.log()
+	x.s.observer.end(x, how)
 }
 
 // panicked makes an error of what recover returned.

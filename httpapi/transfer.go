@@ -56,11 +56,11 @@ func (s *Server) importAll(x *exchange) error {
 	}
 	defer s.imports.leave()
 	body := &patientReader{r: x.r.Body, control: http.NewResponseController(x.ResponseWriter)}
-	report, err := migrate.Import(x.r.Context(), s.a, body, o)
+	report, err := migrate.Import(x.belowNoSpan(), s.a, body, o)
 	if !o.DryRun {
 		s.migrated.add(report.Counts)
 	}
-	extendWrite(body.control)
+	extendWrite(body.control, StreamIdle)
 	switch {
 	case err == nil:
 		return x.sendJSON(http.StatusOK, report)
@@ -94,8 +94,8 @@ func (p *patientReader) Read(b []byte) (int, error) {
 	return n, err
 }
 
-func extendWrite(c *http.ResponseController) {
-	_ = c.SetWriteDeadline(time.Now().Add(StreamIdle)) // a server without deadlines needs none
+func extendWrite(c *http.ResponseController, by time.Duration) {
+	_ = c.SetWriteDeadline(time.Now().Add(by)) // a server without deadlines needs none
 }
 
 // exportAll streams lines. Where it fails on the way the connection is cut, so
@@ -114,8 +114,8 @@ func (s *Server) exportAll(x *exchange) error {
 	h := x.Header()
 	h["Content-Type"] = asNDJSON
 	h["Trailer"] = []string{reportTrailer}
-	w := bufio.NewWriterSize(patientWriter{x, control}, exportBuffer)
-	report, err := migrate.Export(x.r.Context(), s.a, w, o)
+	w := bufio.NewWriterSize(patientWriter{x, control, StreamIdle}, exportBuffer)
+	report, err := migrate.Export(x.belowNoSpan(), s.a, w, o)
 	if err != nil {
 		h.Del("Trailer")
 		return err
@@ -134,13 +134,15 @@ func (s *Server) exportAll(x *exchange) error {
 	return nil
 }
 
+// patientWriter gives every write its own time.
 type patientWriter struct {
-	w       io.Writer
-	control *http.ResponseController
+	w        io.Writer
+	control  *http.ResponseController
+	patience time.Duration
 }
 
 func (p patientWriter) Write(b []byte) (int, error) {
-	extendWrite(p.control)
+	extendWrite(p.control, p.patience)
 	return p.w.Write(b)
 }
 
