@@ -78,8 +78,8 @@ func plain(err error) string {
 	s := err.Error()
 	for _, class := range []error{
 		jackcache.ErrNotFound, jackcache.ErrInvalid, jackcache.ErrTooLarge, jackcache.ErrConflict,
-		jackcache.ErrPrecondition, jackcache.ErrUnavailable, jackcache.ErrUnknown, jackcache.ErrFull,
-		jackcache.ErrRejected, jackcache.ErrCorrupt, jackcache.ErrDisabled, jackcache.ErrClosed,
+		jackcache.ErrPrecondition, jackcache.ErrWrongStore, jackcache.ErrUnavailable, jackcache.ErrUnknown, jackcache.ErrFull,
+		jackcache.ErrRejected, jackcache.ErrCorrupt, jackcache.ErrDisabled, jackcache.ErrBusy, jackcache.ErrClosed,
 	} {
 		name := strings.TrimPrefix(class.Error(), "jackcache: ")
 		s = strings.ReplaceAll(s, class.Error(), name)
@@ -110,9 +110,10 @@ Exit codes: 0 done, 1 failed, 2 wrong use.`,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		PersistentPreRun: func(*cobra.Command, []string) {
+		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
 			a.began = true
 			a.setColour()
+			showSettings(cmd, a.root.PersistentFlags())
 		},
 	}
 	a.root.SetIn(a.in)
@@ -125,9 +126,10 @@ Exit codes: 0 done, 1 failed, 2 wrong use.`,
 	addSettings(flags)
 	setHelp(a.root)
 	a.root.AddCommand(
-		a.serveCommand(), a.healthCommand(), a.statsCommand(), a.getCommand(), a.keysCommand(),
-		a.importCommand(), a.exportCommand(), a.invalidateCommand(), a.forgetCommand(), a.versionCommand(),
+		a.serveCommand(), a.checkCommand(), a.healthCommand(), a.statsCommand(), a.getCommand(), a.keysCommand(), a.monitorCommand(),
+		a.importCommand(), a.exportCommand(), a.invalidateCommand(), a.clearCommand(), a.forgetCommand(), a.aclCommand(), a.manCommand(), a.versionCommand(),
 	)
+	a.addCompletion()
 }
 
 // settings loads the settings with the flags of this run. It reports every
@@ -157,8 +159,7 @@ const (
 
 // open opens the cache that the settings describe.
 func open(ctx context.Context, s *settings, logger logger) (*assistant.Assistant, error) {
-	o, ttls := s.options()
-	o.Logger = logger
+	o, ttls := s.options(logger)
 	return assistant.Open(ctx, o, ttls)
 }
 

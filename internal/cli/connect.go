@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/jackcache/jackcache/assistant"
 	"github.com/jackcache/jackcache/httpapi"
 )
 
@@ -26,6 +27,8 @@ const (
 	dialTime = 3 * time.Second
 	// closeTime bounds letting go of a store.
 	closeTime = 10 * time.Second
+	// carryTime bounds waiting for a carry-over. What is done then stays done.
+	carryTime = time.Minute
 )
 
 // need says what a command needs where no server listens.
@@ -34,6 +37,7 @@ type need uint8
 const (
 	existing need = iota // a store that is there
 	anyStore             // a store, made if it is not there
+	aServer              // one that runs, and nothing else
 )
 
 // connect returns a client of the server that was named, of the one at
@@ -59,6 +63,8 @@ func (a *app) connect(ctx context.Context, n need) (*client, error) {
 	switch {
 	case err == nil:
 		return c, conn.Close()
+	case errors.Is(err, syscall.ECONNREFUSED) && n == aServer:
+		return nil, fmt.Errorf("nothing listens at %s, and this command watches a server at work: start one with 'jackcache serve', or name it with --server", c.base)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return a.private(ctx, s, n, c.base)
 	}
@@ -107,6 +113,9 @@ func (a *app) private(ctx context.Context, s *settings, n need, base string) (*c
 	if err != nil {
 		return nil, err
 	}
+	if err := carried(ctx, cache); err != nil {
+		return nil, errors.Join(err, cache.Close(context.WithoutCancel(ctx)))
+	}
 	l := newPipeListener()
 	api := httpapi.New(cache, httpapi.Options{Version: version(), Logger: log})
 	srv := httpapi.NewHTTPServer(api)
@@ -121,10 +130,17 @@ func (a *app) private(ctx context.Context, s *settings, n need, base string) (*c
 	return c, nil
 }
 
+// carried waits for a carry-over that opening the store began.
+func carried(ctx context.Context, cache *assistant.Assistant) error {
+	ctx, cancel := context.WithTimeout(ctx, carryTime)
+	defer cancel()
+	return cache.Cache.Wait(ctx)
+}
+
 // mayOpen refuses to make a store where a command wants one that is there, and
 // where a server was named that is not there: it has the store that was meant.
 func (s *settings) mayOpen(n need, base, dir string) error {
-	if s.redis() != nil {
+	if s.usesRedis() {
 		return nil
 	}
 	_, err := os.Stat(filepath.Join(dir, "embedded.db"))

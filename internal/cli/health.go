@@ -30,24 +30,62 @@ type store struct {
 	UsedBytes     int64     `json:"usedBytes"`
 	MaxBytes      int64     `json:"maxBytes"`
 	Keys          int64     `json:"keys"`
+	Nodes         []node    `json:"nodes"`
+}
+
+// node is one Redis server.
+type node struct {
+	Addr            string    `json:"addr"`
+	State           string    `json:"state"`
+	Since           time.Time `json:"since"`
+	Problem         string    `json:"problem"`
+	Version         string    `json:"version"`
+	Role            string    `json:"role"`
+	Replicas        int       `json:"replicas"`
+	Persistence     string    `json:"persistence"`
+	MaxMemoryPolicy string    `json:"maxmemoryPolicy"`
+}
+
+// String tells of a server what an operator asks first.
+func (n node) String() string {
+	parts := []string{n.Addr, n.State + " since " + n.Since.Format(time.RFC3339)}
+	if n.Version != "" {
+		parts = append(parts, n.Version, n.Role, fmt.Sprintf("%d replicas", n.Replicas),
+			"persistence "+n.Persistence, "maxmemory-policy "+n.MaxMemoryPolicy)
+	}
+	if n.Problem != "" {
+		parts = append(parts, n.Problem)
+	}
+	return strings.Join(parts, ", ")
 }
 
 func (a *app) healthCommand() *cobra.Command {
-	return &cobra.Command{
+	var which string
+	cmd := &cobra.Command{
 		Use:   "health",
 		Short: "Tell how the cache is",
 		Long: `Tells how the cache is, and what is wrong.
 
 Exit codes: 0 healthy or degraded (the problems are printed), 1 unhealthy or not
 reachable. To check a server, name it with --server: otherwise the store itself
-is opened where nothing listens.`,
+is opened where nothing listens.
+
+With --probe it asks a running server one question and prints nothing where the
+answer is yes: "live" whether the process runs (/livez), "ready" whether requests
+should be sent there (/readyz). It never opens the store, and needs no token.`,
 		Example: `  jackcache health
-  jackcache health --server http://10.0.0.7:8080 --json`,
+  jackcache health --server http://10.0.0.7:8080 --json
+  jackcache health --probe ready && echo in service`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Flags().Changed("probe") {
+				return a.probe(cmd.Context(), which)
+			}
 			return a.with(cmd.Context(), existing, a.health)
 		},
 	}
+	cmd.Flags().StringVar(&which, "probe", "", "for health checks of containers: live or ready")
+	return cmd
 }
 
 func (a *app) health(ctx context.Context, c *client) error {
@@ -102,5 +140,8 @@ func (a *app) showHealth(h health) error {
 	_, err := fmt.Fprintf(a.out, "%s, %s since %s, %s\nversion %s, up %s\n",
 		printable(line), coloured(s.State), s.Since.Format(time.RFC3339), used,
 		printable(h.Version), time.Duration(h.UptimeSeconds)*time.Second)
+	for _, n := range s.Nodes {
+		fmt.Fprintln(a.out, "  "+printable(n.String()))
+	}
 	return err
 }

@@ -53,14 +53,9 @@ func setHelp(root *cobra.Command) {
 func settingsHelp() string {
 	var b strings.Builder
 	b.WriteString("Settings. A flag wins over an environment variable, that over a line of .env in the\nworking directory. An empty value is none. Secrets have no flag.\n")
-	var later []string
 	for _, g := range table {
 		fmt.Fprintf(&b, "\n%s:\n", g.title)
 		for _, s := range g.rows {
-			if s.later != nil {
-				later = append(later, s.env)
-				continue
-			}
 			head := "  " + s.env
 			if s.flag() != "" {
 				head = fmt.Sprintf("%-38s --%s", head, s.flag())
@@ -71,7 +66,6 @@ func settingsHelp() string {
 			fmt.Fprintf(&b, "%s\n%s", strings.TrimRight(head, " "), wrapped(s.help, "      "))
 		}
 	}
-	b.WriteString("\n" + wrapped("Not supported by this version yet, and refused when set to anything but what standalone Redis without TLS has: "+strings.Join(later, ", ")+".", ""))
 	return b.String()
 }
 
@@ -110,22 +104,19 @@ A flag wins over an environment variable, that over a line of ` + "`.env`" + ` i
 An empty value is none. Secrets have no flag and are never printed. A wrong value is refused with the name of the
 setting, the value and what is allowed; all problems are reported at once, with exit code 2.
 
-Without ` + "`REDIS_HOST`" + ` and ` + "`REDIS_URL`" + ` the embedded store is used. With ` + "`NODE_ENV=production`" + ` that must be said by
+Without ` + "`REDIS_HOST`, `REDIS_ADDRS` and `REDIS_URL`" + ` the embedded store is used. With ` + "`NODE_ENV=production`" + ` that must be said by
 ` + "`JACKCACHE_STORE=embedded`" + ` (or ` + "`USE_REDIS=false`" + `), so that a lost variable does not part an instance from the others silently.
+
+What is wrong with the settings of Redis is reported where the store is opened, files that are missing or of no use included. Passwords
+and certificates in files are read again for every new connection, so they are exchanged without a restart; connections that
+are open stay so. Files that cannot be used leave in force what was read before, which is logged once for each change.
 `)
-	var later []string
 	for _, g := range table {
 		fmt.Fprintf(&b, "\n## %s\n\n| Variable | Flag | Default | Allowed | Meaning |\n|---|---|---|---|---|\n", g.title)
 		for _, s := range g.rows {
-			if s.later != nil {
-				later = append(later, "`"+s.env+"`")
-				continue
-			}
 			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", s.env, code("--", s.flag()), code("", s.def), s.value.allowed(), s.help)
 		}
 	}
-	b.WriteString("\n## Not supported by this version yet\n\nRefused when set to anything but what a standalone Redis without TLS has: " + strings.Join(later, ", ") +
-		",\nand `rediss://` in `REDIS_URL`.\n")
 	return b.String()
 }
 
@@ -145,9 +136,7 @@ func settingsExample() string {
 	for _, g := range table {
 		fmt.Fprintf(&b, "\n# %s\n", g.title)
 		for _, s := range g.rows {
-			if s.later == nil {
-				fmt.Fprintf(&b, "#%s=%s\n", s.env, s.def)
-			}
+			fmt.Fprintf(&b, "#%s=%s\n", s.env, s.def)
 		}
 	}
 	return b.String()

@@ -24,6 +24,8 @@ type settings struct {
 	warnings []string
 	// ofStore are contradictions that matter where the store is opened.
 	ofStore problems
+	// keys are what the files of passwords and certificates hold.
+	keys keyring
 }
 
 // layer is one source of values, by variable. Empty values are not set.
@@ -63,8 +65,6 @@ func load(layers ...layer) (*settings, problems, error) {
 		if !ok {
 			p.add("%s is %s (%s): allowed are %s", row.env, row.shown(given), s.source(row), row.value.allowed())
 			v = zero(row.value)
-		} else if row.later != nil && row.later(v) {
-			s.ofStore.later(row.help, row.env)
 		}
 		s.values[row.env] = v
 	}
@@ -75,7 +75,9 @@ func load(layers ...layer) (*settings, problems, error) {
 func zero(k kind) any {
 	switch k.(type) {
 	case redisURL:
-		return redisServer{}
+		return redisServers{}
+	case addrList:
+		return []string(nil)
 	case onOff:
 		return false
 	case number:
@@ -121,10 +123,6 @@ type problems struct{ lines []string }
 
 func (p *problems) add(format string, args ...any) {
 	p.lines = append(p.lines, fmt.Sprintf(format, args...))
-}
-
-func (p *problems) later(what, where string) {
-	p.add("not supported by this version yet: %s (%s); leave it out", what, where)
 }
 
 // err returns all of them as one.

@@ -1,8 +1,9 @@
 package cli
 
 import (
+	"log/slog"
 	"net"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,92 +11,235 @@ import (
 	"github.com/jackcache/jackcache/assistant"
 )
 
+const (
+	defaultPort  = 6379
+	sentinelPort = 26379
+)
+
+// named reports whether a Redis server is named.
+func (s *settings) named() bool {
+	return s.set("REDIS_HOST") || s.set("REDIS_ADDRS") || s.set("REDIS_URL")
+}
+
+// off reports whether Redis is switched off, whatever else is set for it.
+func (s *settings) off() bool { return !value[bool](s, "USE_REDIS") }
+
 // checkStore finds contradictions between the settings of the store.
 func (s *settings) checkStore(p *problems) {
-	server := value[redisServer](s, "REDIS_URL")
-	if server.tls {
-		p.later("TLS to Redis", "REDIS_URL with rediss://")
-	}
-	store, named := value[string](s, "JACKCACHE_STORE"), s.set("REDIS_HOST") || s.set("REDIS_URL")
-	off := s.set("USE_REDIS") && !value[bool](s, "USE_REDIS")
+	const any = "REDIS_HOST, REDIS_ADDRS or REDIS_URL"
+	store, mode := value[string](s, "JACKCACHE_STORE"), value[string](s, "REDIS_MODE")
 	switch {
-	case store == embedded && named && !off:
-		p.add("JACKCACHE_STORE is embedded, but REDIS_HOST or REDIS_URL is set: remove one, or set USE_REDIS=false")
-	case store == redis && off:
+	case store == embedded && s.named() && !s.off():
+		p.add("JACKCACHE_STORE is embedded, but %s is set: remove one, or set USE_REDIS=false", any)
+	case store == redis && s.off():
 		p.add("JACKCACHE_STORE is redis, but USE_REDIS is off: remove one")
-	case store == redis && !named:
-		p.add("JACKCACHE_STORE is redis, but neither REDIS_HOST nor REDIS_URL is set")
-	case store == "auto" && !named && !off && value[string](s, "NODE_ENV") == production:
-		p.add("NODE_ENV is production and neither REDIS_HOST nor REDIS_URL is set: set one, or JACKCACHE_STORE=embedded if this instance is to keep its state alone")
+	case s.off(), s.named():
+	case store == redis:
+		p.add("JACKCACHE_STORE is redis, but neither REDIS_HOST nor REDIS_ADDRS nor REDIS_URL is set")
+	case store == "auto" && mode != standalone:
+		p.add("REDIS_MODE is %s, but no server is named: set %s, or remove it", mode, any)
+	case store == "auto" && value[string](s, "NODE_ENV") == production:
+		p.add("NODE_ENV is production and neither REDIS_HOST nor REDIS_ADDRS nor REDIS_URL is set: set one, or JACKCACHE_STORE=embedded if this instance is to keep its state alone")
 	}
-	if s.set("REDIS_URL") && server.host != "" {
-		s.compare(server, p)
+	if s.off() {
+		return
 	}
-	if !named && store == "auto" && !off {
-		for _, env := range []string{"REDIS_PORT", "REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_DB"} {
-			if s.set(env) {
-				s.warnings = append(s.warnings, env+" is set without REDIS_HOST or REDIS_URL; the embedded store is used")
-			}
+	if s.named() {
+		s.checkRedis(p)
+	} else if store == "auto" {
+		s.warnUnused()
+	}
+}
+
+// warnUnused tells of settings that say nothing without a server.
+func (s *settings) warnUnused() {
+	for row := range all {
+		of, isRedis := strings.CutPrefix(row.env, "REDIS_")
+		if isRedis && of != "MODE" && s.set(row.env) {
+			s.warnings = append(s.warnings, row.env+" is set without REDIS_HOST, REDIS_ADDRS or REDIS_URL; the embedded store is used")
 		}
 	}
 }
 
-// compare finds settings that say something else than the URL.
-func (s *settings) compare(u redisServer, p *problems) {
-	differs := func(env string, differ bool) {
-		if s.set(env) && differ {
-			p.add("REDIS_URL and %s are both set and differ: remove one", env)
-		}
-	}
-	differs("REDIS_HOST", value[string](s, "REDIS_HOST") != u.host)
-	differs("REDIS_PORT", value[int](s, "REDIS_PORT") != u.port && (u.port != 0 || value[int](s, "REDIS_PORT") != defaultPort))
-	differs("REDIS_DB", u.db >= 0 && value[int](s, "REDIS_DB") != u.db)
-	differs("REDIS_USERNAME", u.user != "" && value[string](s, "REDIS_USERNAME") != u.user)
-	differs("REDIS_PASSWORD", u.password != "" && value[string](s, "REDIS_PASSWORD") != u.password)
+// checkRedis finds contradictions between the settings of Redis.
+func (s *settings) checkRedis(p *problems) {
+	s.checkAddrs(p)
+	s.checkURL(p)
+	s.checkMode(p)
+	s.checkPasswords(p)
+	s.checkTLS(p)
 }
 
-const defaultPort = 6379
+// differ reports two settings that do not say the same.
+func (s *settings) differ(p *problems, one, other string, differ bool) {
+	if s.set(other) && differ {
+		p.add("%s and %s are both set and differ: remove one", one, other)
+	}
+}
+
+func (s *settings) checkAddrs(p *problems) {
+	addrs := value[[]string](s, "REDIS_ADDRS")
+	if len(addrs) == 0 {
+		return
+	}
+	host, port := value[string](s, "REDIS_HOST"), s.port()
+	s.differ(p, "REDIS_ADDRS", "REDIS_HOST", len(addrs) > 1 || addrs[0] != net.JoinHostPort(host, port))
+	if s.set("REDIS_HOST") {
+		return
+	}
+	s.differ(p, "REDIS_ADDRS", "REDIS_PORT", slices.ContainsFunc(addrs, func(addr string) bool {
+		_, its, _ := net.SplitHostPort(addr)
+		return its != port
+	}))
+}
+
+// checkURL finds settings that say something else than the URL.
+func (s *settings) checkURL(p *problems) {
+	u := value[redisServers](s, "REDIS_URL")
+	if len(u.hosts) == 0 {
+		return
+	}
+	differ := func(env string, differs bool) { s.differ(p, "REDIS_URL", env, differs) }
+	port, first := s.port(), u.hosts[0]
+	differ("REDIS_ADDRS", !slices.Equal(value[[]string](s, "REDIS_ADDRS"), s.urlAddrs()))
+	differ("REDIS_HOST", len(u.hosts) > 1 || value[string](s, "REDIS_HOST") != first.host)
+	differ("REDIS_PORT", slices.ContainsFunc(u.hosts, func(h redisHost) bool { return h.port != "" && h.port != port }))
+	differ("REDIS_DB", u.db >= 0 && value[int](s, "REDIS_DB") != u.db)
+	differ("REDIS_USERNAME", u.user != "" && value[string](s, "REDIS_USERNAME") != u.user)
+	differ("REDIS_PASSWORD", u.password != "" && value[string](s, "REDIS_PASSWORD") != u.password)
+	differ("REDIS_PASSWORD_FILE", u.password != "")
+	switch {
+	case u.tls && s.set("REDIS_TLS") && !value[bool](s, "REDIS_TLS"):
+		p.add("REDIS_URL begins with rediss://, but REDIS_TLS is off: remove REDIS_TLS, or write redis://")
+	case !u.tls && value[bool](s, "REDIS_TLS"):
+		p.add("REDIS_URL begins with redis://, but REDIS_TLS is on: write rediss://, or remove REDIS_TLS")
+	}
+}
+
+// checkMode finds settings that make no sense in the mode.
+func (s *settings) checkMode(p *problems) {
+	mode := value[string](s, "REDIS_MODE")
+	if db := s.db(); mode == cluster && db != 0 {
+		p.add("REDIS_MODE is cluster, but the database is %d (REDIS_DB or REDIS_URL): a Cluster has only 0", db)
+	}
+	if mode == sentinel {
+		if !s.set("REDIS_SENTINEL_MASTER") {
+			p.add("REDIS_MODE is sentinel, but REDIS_SENTINEL_MASTER is not set: it is the name under which the Sentinels know the master")
+		}
+		return
+	}
+	for row := range all {
+		if strings.HasPrefix(row.env, "REDIS_SENTINEL_") && s.set(row.env) && s.values[row.env] != false {
+			p.add("%s is set, but REDIS_MODE is %s: set REDIS_MODE=sentinel, or remove it", row.env, mode)
+		}
+	}
+}
+
+// port is that of servers that are named without one.
+func (s *settings) port() string {
+	if !s.set("REDIS_PORT") && value[string](s, "REDIS_MODE") == sentinel {
+		return numberText(sentinelPort)
+	}
+	return numberText(value[int](s, "REDIS_PORT"))
+}
+
+func (s *settings) urlAddrs() []string {
+	var addrs []string
+	for _, h := range value[redisServers](s, "REDIS_URL").hosts {
+		port := h.port
+		if port == "" {
+			port = s.port()
+		}
+		addrs = append(addrs, net.JoinHostPort(h.host, port))
+	}
+	return addrs
+}
+
+// addrs are the servers that are named.
+func (s *settings) addrs() []string {
+	if addrs := s.urlAddrs(); len(addrs) > 0 {
+		return addrs
+	}
+	if addrs := value[[]string](s, "REDIS_ADDRS"); len(addrs) > 0 {
+		return slices.Clone(addrs)
+	}
+	return []string{net.JoinHostPort(value[string](s, "REDIS_HOST"), s.port())}
+}
+
+func (s *settings) db() int {
+	if u := value[redisServers](s, "REDIS_URL"); u.db > 0 {
+		return u.db
+	}
+	return value[int](s, "REDIS_DB")
+}
+
+// usesRedis reports whether Redis is the store.
+func (s *settings) usesRedis() bool {
+	return s.named() && !s.off() && value[string](s, "JACKCACHE_STORE") != embedded
+}
 
 // redis says how Redis is reached; nil: the embedded store is used.
-func (s *settings) redis() *jackcache.RedisOptions {
-	off := !value[bool](s, "USE_REDIS") || value[string](s, "JACKCACHE_STORE") == embedded
-	if off || !s.set("REDIS_HOST") && !s.set("REDIS_URL") {
+func (s *settings) redis(log logger) *jackcache.RedisOptions {
+	if !s.usesRedis() {
 		return nil
 	}
-	host, port := value[string](s, "REDIS_HOST"), value[int](s, "REDIS_PORT")
-	o := jackcache.RedisOptions{
-		Username: value[string](s, "REDIS_USERNAME"), Password: value[string](s, "REDIS_PASSWORD"),
-		DB: value[int](s, "REDIS_DB"), InFlight: value[int](s, "JACKCACHE_REDIS_IN_FLIGHT"),
+	if log == nil {
+		log = slog.Default()
 	}
-	if u := value[redisServer](s, "REDIS_URL"); u.host != "" {
-		host = u.host
-		if u.port != 0 {
-			port = u.port
-		}
-		if u.db >= 0 {
-			o.DB = u.db
-		}
-		if u.user != "" {
-			o.Username = u.user
-		}
-		if u.password != "" {
-			o.Password = u.password
-		}
+	o := &jackcache.RedisOptions{
+		Mode: jackcache.RedisMode(value[string](s, "REDIS_MODE")), Addrs: s.addrs(), DB: s.db(),
+		Connections: value[int](s, "JACKCACHE_REDIS_CONNECTIONS"), InFlight: value[int](s, "JACKCACHE_REDIS_IN_FLIGHT"),
 	}
-	o.Addrs = []string{net.JoinHostPort(host, strconv.Itoa(port))}
-	return &o
+	o.Username, o.Password = s.user()
+	o.Credentials = s.keys.credentials(s.keys.password, o.Username, log)
+	if s.tls() {
+		o.CurrentTLS = s.keys.config(log)
+	}
+	if o.Mode == jackcache.Sentinel {
+		o.Sentinel = s.sentinel(log)
+	}
+	return o
 }
 
-// options are the settings in the form that the cache takes.
-func (s *settings) options() (jackcache.Options, assistant.TTLs) {
+func (s *settings) sentinel(log logger) jackcache.SentinelOptions {
+	o := jackcache.SentinelOptions{
+		Master:   value[string](s, "REDIS_SENTINEL_MASTER"),
+		Username: value[string](s, "REDIS_SENTINEL_USERNAME"), Password: value[string](s, "REDIS_SENTINEL_PASSWORD"),
+	}
+	o.Credentials = s.keys.credentials(s.keys.sentinelPassword, o.Username, log)
+	if s.sentinelTLS() {
+		o.CurrentTLS = s.keys.config(log)
+	}
+	return o
+}
+
+// user is the user of the servers, with the password where it is in no file.
+func (s *settings) user() (name, password string) {
+	name, password = value[string](s, "REDIS_USERNAME"), value[string](s, "REDIS_PASSWORD")
+	u := value[redisServers](s, "REDIS_URL")
+	if u.user != "" {
+		name = u.user
+	}
+	if u.password != "" {
+		password = u.password
+	}
+	return name, password
+}
+
+// options are the settings in the form that the cache takes. Log gets lines about
+// files that are read again; nil: the default logger.
+func (s *settings) options(log logger) (jackcache.Options, assistant.TTLs) {
 	duration := func(env string) time.Duration { return value[time.Duration](s, env) }
 	bytes := func(env string) int64 { return value[int64](s, env) }
 	return jackcache.Options{
 			Production: value[string](s, "NODE_ENV") == production,
 			DataDir:    value[string](s, "JACKCACHE_DATA_DIR"),
-			Redis:      s.redis(),
+			Redis:      s.redis(log),
+			Logger:     log,
+			Adopt:      value[bool](s, "JACKCACHE_ADOPT"),
 			Embedded: jackcache.EmbeddedOptions{
 				MaxBytes: bytes("JACKCACHE_EMBEDDED_BYTES"), Budget: duration("JACKCACHE_EMBEDDED_BUDGET"),
+				AfterRedis: value[string](s, "JACKCACHE_STORE") == embedded || s.set("USE_REDIS") && !value[bool](s, "USE_REDIS"),
 			},
 			Conversation: jackcache.ConversationOptions{
 				TTL: duration("JACKCACHE_TTL_CONVERSATION_CONTEXT"), MaxLife: duration("JACKCACHE_MAX_LIFE"),
@@ -104,7 +248,7 @@ func (s *settings) options() (jackcache.Options, assistant.TTLs) {
 				CompressAbove: int(bytes("JACKCACHE_MESSAGE_COMPRESS_ABOVE")),
 			},
 			Directory: value[bool](s, "JACKCACHE_DIRECTORY"), PhoneRegion: value[string](s, "JACKCACHE_PHONE_REGION"),
-			Budget: duration("JACKCACHE_BUDGET"), LocalBytes: bytes("JACKCACHE_LOCAL_BYTES"),
+			Budget: duration("JACKCACHE_BUDGET"), SlowAverage: duration("JACKCACHE_SLOW_AVERAGE"), LocalBytes: bytes("JACKCACHE_LOCAL_BYTES"),
 			ForgetFor: duration("JACKCACHE_FORGET_FOR"),
 		}, assistant.TTLs{
 			Summary: duration("JACKCACHE_TTL_CONVERSATION_SUMMARY"), Lead: duration("JACKCACHE_TTL_PHONE_TO_LEAD"),
@@ -116,8 +260,12 @@ func (s *settings) options() (jackcache.Options, assistant.TTLs) {
 
 // store names the store in use, without secrets.
 func (s *settings) store() string {
-	if r := s.redis(); r != nil {
-		return redis + " " + strings.Join(r.Addrs, ",")
+	if !s.usesRedis() {
+		return embedded
 	}
-	return embedded
+	name := redis + " "
+	if mode := value[string](s, "REDIS_MODE"); mode != standalone {
+		name += mode + " "
+	}
+	return name + strings.Join(s.addrs(), ",")
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/jackcache/jackcache/assistant"
 	"github.com/jackcache/jackcache/httpapi"
+	"github.com/jackcache/jackcache/internal/telemetry"
 )
 
 func (a *app) serveCommand() *cobra.Command {
@@ -66,17 +67,22 @@ func (a *app) serve(ctx context.Context, insecure bool) error {
 	if err != nil {
 		return err
 	}
-	cache, err := open(ctx, s, log)
+	tel, err := measure(ctx, log)
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
-	srv := newServer(cache, s, log)
+	cache, err := openMeasured(ctx, s, log, tel)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	srv := newServer(cache, s, log, tel)
 	dir, err := filepath.Abs(value[string](s, "JACKCACHE_DATA_DIR"))
 	if err != nil {
 		dir = value[string](s, "JACKCACHE_DATA_DIR")
 	}
 	log.Info("serving", "addr", "http://"+l.Addr().String(), "store", s.store(), "dataDir", dir, "version", version())
 	err = srv.run(l, signals)
+	flush(ctx, log, tel)
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
 	defer cancel()
 	return errors.Join(err, cache.Close(closing))
@@ -113,11 +119,12 @@ type server struct {
 	patience time.Duration // for requests under way
 }
 
-func newServer(cache *assistant.Assistant, s *settings, log *slog.Logger) *server {
+func newServer(cache *assistant.Assistant, s *settings, log *slog.Logger, tel *telemetry.Telemetry) *server {
 	token := value[string](s, "JACKCACHE_API_TOKEN")
 	api := httpapi.New(cache, httpapi.Options{
 		Token: token, LoopbackHosts: token == "" && loopback(value[string](s, "JACKCACHE_ADDR")),
 		StrictReady: value[bool](s, "JACKCACHE_STRICT_READY"), MaxBody: value[int64](s, "JACKCACHE_MAX_BODY"), Version: version(), Logger: log,
+		Metrics: tel.Handler, MetricsOpen: value[bool](s, "JACKCACHE_METRICS_OPEN"), MeterProvider: tel.Meters, TracerProvider: tel.Tracers,
 	})
 	srv := httpapi.NewHTTPServer(api)
 	return &server{

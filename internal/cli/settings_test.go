@@ -35,7 +35,7 @@ func TestDefaultsAreThoseOfThePackages(t *testing.T) {
 	if wrong != "" {
 		t.Fatal(wrong)
 	}
-	got, ttls := s.options()
+	got, ttls := s.options(nil)
 	want := jackcache.Options{
 		DataDir: jackcache.DefaultDataDir, PhoneRegion: "US", Budget: jackcache.DefaultBudget,
 		LocalBytes: jackcache.DefaultLocalBytes, ForgetFor: jackcache.DefaultForgetFor,
@@ -59,7 +59,8 @@ func TestDefaultsAreThoseOfThePackages(t *testing.T) {
 func TestEverySettingHasAnEffect(t *testing.T) {
 	s, wrong := given(t,
 		"NODE_ENV=production", "REDIS_HOST=r", "REDIS_PORT=1", "REDIS_USERNAME=u", "REDIS_PASSWORD=p", "REDIS_DB=2",
-		"JACKCACHE_REDIS_IN_FLIGHT=30", "JACKCACHE_DATA_DIR=d", "JACKCACHE_EMBEDDED_BYTES=1GiB", "JACKCACHE_EMBEDDED_BUDGET=1s",
+		"REDIS_MODE=sentinel", "REDIS_SENTINEL_MASTER=m", "REDIS_SENTINEL_USERNAME=su", "REDIS_SENTINEL_PASSWORD=sp",
+		"JACKCACHE_REDIS_IN_FLIGHT=30", "JACKCACHE_REDIS_CONNECTIONS=3", "JACKCACHE_DATA_DIR=d", "JACKCACHE_EMBEDDED_BYTES=1GiB", "JACKCACHE_EMBEDDED_BUDGET=1s",
 		"JACKCACHE_TTL_CONVERSATION_CONTEXT=1m", "JACKCACHE_MAX_LIFE=2h", "JACKCACHE_WINDOW=4", "JACKCACHE_WINDOW_BYTES=5kB",
 		"JACKCACHE_MESSAGE_BYTES=6000", "JACKCACHE_BATCH=7", "JACKCACHE_MESSAGE_COMPRESS_ABOVE=8KiB", "JACKCACHE_DIRECTORY=on",
 		"JACKCACHE_PHONE_REGION=de", "JACKCACHE_BUDGET=9ms", "JACKCACHE_LOCAL_BYTES=10MB", "JACKCACHE_FORGET_FOR=11d",
@@ -70,11 +71,14 @@ func TestEverySettingHasAnEffect(t *testing.T) {
 	if wrong != "" {
 		t.Fatal(wrong)
 	}
-	got, ttls := s.options()
+	got, ttls := s.options(nil)
 	want := jackcache.Options{
 		Production: true, DataDir: "d", PhoneRegion: "DE", Budget: 9 * time.Millisecond, LocalBytes: 10e6,
 		ForgetFor: 11 * day, Directory: true,
-		Redis:    &jackcache.RedisOptions{Addrs: []string{"r:1"}, Username: "u", Password: "p", DB: 2, InFlight: 30},
+		Redis: &jackcache.RedisOptions{
+			Mode: jackcache.Sentinel, Addrs: []string{"r:1"}, Username: "u", Password: "p", DB: 2, Connections: 3, InFlight: 30,
+			Sentinel: jackcache.SentinelOptions{Master: "m", Username: "su", Password: "sp"},
+		},
 		Embedded: jackcache.EmbeddedOptions{MaxBytes: 1 << 30, Budget: time.Second},
 		Conversation: jackcache.ConversationOptions{
 			TTL: time.Minute, MaxLife: 2 * time.Hour, Window: 4, WindowBytes: 5000, MessageBytes: 6000, Batch: 7, CompressAbove: 8192,
@@ -92,48 +96,91 @@ func TestEverySettingHasAnEffect(t *testing.T) {
 	}
 }
 
-func TestStoreSettings(t *testing.T) {
-	tests := []struct {
-		env   string // blank-separated
-		store string // where nothing is wrong
-		wrong string // part of it
-	}{
-		{"", "embedded", ""},
-		{"REDIS_HOST=h", "redis h:6379", ""},
-		{"REDIS_HOST=::1 REDIS_PORT=7", "redis [::1]:7", ""},
-		{"REDIS_URL=redis://h", "redis h:6379", ""},
-		{"REDIS_URL=redis://:p%40ss@h:7/3", "redis h:7", ""},
-		{"REDIS_URL=redis://h:7 REDIS_HOST=h REDIS_PORT=7", "redis h:7", ""},
-		{"REDIS_URL=redis://h REDIS_HOST=h REDIS_PORT=6379 REDIS_DB=2", "redis h:6379", ""},
-		{"USE_REDIS=false REDIS_HOST=h", "embedded", ""},
-		{"USE_REDIS=false REDIS_HOST=h JACKCACHE_STORE=embedded", "embedded", ""},
-		{"USE_REDIS=true", "embedded", ""},
-		{"JACKCACHE_STORE=EMBEDDED NODE_ENV=production", "embedded", ""},
-		{"USE_REDIS=0 NODE_ENV=production", "embedded", ""},
-		{"REDIS_HOST=h NODE_ENV=production", "redis h:6379", ""},
-		{"REDIS_TLS=false REDIS_MODE=standalone REDIS_HOST=h", "redis h:6379", ""},
+var storeSettings = []struct {
+	env   string // blank-separated
+	store string // where nothing is wrong
+	wrong string // part of it
+}{
+	{"", "embedded", ""},
+	{"REDIS_HOST=h", "redis h:6379", ""},
+	{"REDIS_HOST=::1 REDIS_PORT=7", "redis [::1]:7", ""},
+	{"REDIS_URL=redis://h", "redis h:6379", ""},
+	{"REDIS_URL=redis://:p%40ss@h:7/3", "redis h:7", ""},
+	{"REDIS_URL=redis://h:7 REDIS_HOST=h REDIS_PORT=7", "redis h:7", ""},
+	{"REDIS_URL=redis://h REDIS_HOST=h REDIS_PORT=6379 REDIS_DB=2", "redis h:6379", ""},
+	{"USE_REDIS=false REDIS_HOST=h", "embedded", ""},
+	{"USE_REDIS=false REDIS_HOST=h JACKCACHE_STORE=embedded", "embedded", ""},
+	{"USE_REDIS=false REDIS_MODE=sentinel REDIS_CA_FILE=missing", "embedded", ""},
+	{"USE_REDIS=true", "embedded", ""},
+	{"JACKCACHE_STORE=EMBEDDED NODE_ENV=production", "embedded", ""},
+	{"USE_REDIS=0 NODE_ENV=production", "embedded", ""},
+	{"REDIS_HOST=h NODE_ENV=production", "redis h:6379", ""},
+	{"REDIS_TLS=false REDIS_MODE=standalone REDIS_HOST=h", "redis h:6379", ""},
+	{"REDIS_ADDRS=a:1,b:2", "redis a:1,b:2", ""},
+	{"REDIS_ADDRS=[::1]:1", "redis [::1]:1", ""},
+	{"REDIS_ADDRS=h:7 REDIS_HOST=h REDIS_PORT=7", "redis h:7", ""},
+	{"REDIS_ADDRS=a:7,b:7 REDIS_PORT=7", "redis a:7,b:7", ""},
+	{"REDIS_ADDRS=a:7,b:6379 REDIS_URL=redis://a:7,b", "redis a:7,b:6379", ""},
+	{"REDIS_URL=redis://u:p@a:1,b,[::1]:3,[::2]/0", "redis a:1,b:6379,[::1]:3,[::2]:6379", ""},
+	{"REDIS_URL=rediss://h", "redis h:6379", ""},
+	{"REDIS_URL=rediss://h REDIS_TLS=on", "redis h:6379", ""},
+	{"REDIS_MODE=sentinel REDIS_SENTINEL_MASTER=m REDIS_HOST=s", "redis sentinel s:26379", ""},
+	{"REDIS_MODE=sentinel REDIS_SENTINEL_MASTER=m REDIS_HOST=s REDIS_PORT=6379", "redis sentinel s:6379", ""},
+	{"REDIS_MODE=sentinel REDIS_SENTINEL_MASTER=m REDIS_URL=rediss://a,b:2/1", "redis sentinel a:26379,b:2", ""},
+	{"REDIS_MODE=CLUSTER REDIS_ADDRS=a:1,b:1", "redis cluster a:1,b:1", ""},
+	{"REDIS_MODE=cluster REDIS_URL=redis://a,b/0", "redis cluster a:6379,b:6379", ""},
+	{"REDIS_SENTINEL_TLS=off REDIS_HOST=h", "redis h:6379", ""},
+	{"REDIS_TLS=on REDIS_TLS_SERVER_NAME=n REDIS_HOST=h", "redis h:6379", ""},
 
-		{"NODE_ENV=production", "", "JACKCACHE_STORE=embedded"},
-		{"JACKCACHE_STORE=redis", "", "neither"},
-		{"JACKCACHE_STORE=redis USE_REDIS=no REDIS_HOST=h", "", "USE_REDIS is off"},
-		{"JACKCACHE_STORE=embedded REDIS_HOST=h", "", "JACKCACHE_STORE is embedded"},
-		{"REDIS_URL=redis://h REDIS_HOST=i", "", "REDIS_HOST are both set and differ"},
-		{"REDIS_URL=redis://h:7 REDIS_PORT=8", "", "REDIS_PORT are both"},
-		{"REDIS_URL=redis://h/1 REDIS_DB=2", "", "REDIS_DB are both"},
-		{"REDIS_URL=redis://u@h REDIS_USERNAME=v", "", "REDIS_USERNAME are both"},
-		{"REDIS_URL=redis://:p@h REDIS_PASSWORD=q", "", "REDIS_PASSWORD are both"},
-		{"REDIS_URL=http://h", "", "REDIS_URL is not shown here"},
-		{"REDIS_URL=redis://h/x", "", "REDIS_URL is not shown here"},
-		{"REDIS_URL=redis://h?x=1", "", "REDIS_URL is not shown here"},
-		{"REDIS_URL=rediss://h", "", "not supported by this version yet: TLS"},
-		{"REDIS_TLS=1", "", "not supported by this version yet: TLS"},
-		{"REDIS_TLS=maybe", "", `REDIS_TLS is "maybe" (environment): allowed are on, off, true, false`},
-		{"REDIS_MODE=sentinel USE_REDIS=false", "", "not supported by this version yet: Redis Sentinel"},
-		{"REDIS_CA_FILE=x", "", "REDIS_CA_FILE"},
-		{"REDIS_ADDRS=x:1", "", "REDIS_ADDRS"},
-		{"REDIS_SENTINEL_MASTER=x", "", "REDIS_SENTINEL_MASTER"},
-	}
-	for _, tt := range tests {
+	{"NODE_ENV=production", "", "JACKCACHE_STORE=embedded"},
+	{"JACKCACHE_STORE=redis", "", "neither"},
+	{"JACKCACHE_STORE=redis USE_REDIS=no REDIS_HOST=h", "", "USE_REDIS is off"},
+	{"JACKCACHE_STORE=embedded REDIS_HOST=h", "", "JACKCACHE_STORE is embedded"},
+	{"JACKCACHE_STORE=embedded REDIS_ADDRS=h:1", "", "JACKCACHE_STORE is embedded"},
+	{"REDIS_MODE=cluster", "", "REDIS_MODE is cluster, but no server is named"},
+	{"REDIS_URL=redis://h REDIS_HOST=i", "", "REDIS_HOST are both set and differ"},
+	{"REDIS_URL=redis://h,i REDIS_HOST=h", "", "REDIS_HOST are both set and differ"},
+	{"REDIS_URL=redis://h:7 REDIS_PORT=8", "", "REDIS_PORT are both"},
+	{"REDIS_URL=redis://h/1 REDIS_DB=2", "", "REDIS_DB are both"},
+	{"REDIS_URL=redis://u@h REDIS_USERNAME=v", "", "REDIS_USERNAME are both"},
+	{"REDIS_URL=redis://:p@h REDIS_PASSWORD=q", "", "REDIS_PASSWORD are both"},
+	{"REDIS_URL=redis://:p@h REDIS_PASSWORD_FILE=f", "", "REDIS_URL and REDIS_PASSWORD_FILE are both"},
+	{"REDIS_URL=redis://h REDIS_ADDRS=i:6379", "", "REDIS_URL and REDIS_ADDRS are both"},
+	{"REDIS_URL=redis://h REDIS_TLS=on", "", "begins with redis://, but REDIS_TLS is on"},
+	{"REDIS_URL=rediss://h REDIS_TLS=off", "", "begins with rediss://, but REDIS_TLS is off"},
+	{"REDIS_URL=http://h", "", "REDIS_URL is not shown here"},
+	{"REDIS_URL=redis://h/x", "", "REDIS_URL is not shown here"},
+	{"REDIS_URL=redis://h?x=1", "", "REDIS_URL is not shown here"},
+	{"REDIS_URL=redis://h,", "", "REDIS_URL is not shown here"},
+	{"REDIS_URL=redis://", "", "REDIS_URL is not shown here"},
+	{"REDIS_URL=h:6379", "", "REDIS_URL is not shown here"},
+	{"REDIS_URL=redis://::1", "", "REDIS_URL is not shown here"},
+	{"REDIS_URL=redis://h:1:2", "", "REDIS_URL is not shown here"},
+	{"REDIS_URL=redis://a:b@c/d@h", "", "REDIS_URL is not shown here"},
+	{"REDIS_ADDRS=a:1 REDIS_HOST=b", "", "REDIS_ADDRS and REDIS_HOST are both"},
+	{"REDIS_ADDRS=a:1,b:1 REDIS_HOST=a REDIS_PORT=1", "", "REDIS_ADDRS and REDIS_HOST are both"},
+	{"REDIS_ADDRS=a:1 REDIS_PORT=2", "", "REDIS_ADDRS and REDIS_PORT are both"},
+	{"REDIS_HOST=h:6379", "", `REDIS_HOST is "h:6379" (environment): allowed are a name or an address, without`},
+	{"REDIS_HOST=redis://h", "", "REDIS_HOST is"},
+	{"REDIS_ADDRS=a", "", `REDIS_ADDRS is "a" (environment): allowed are host:port`},
+	{"REDIS_ADDRS=a:1,", "", "allowed are host:port"},
+	{"REDIS_ADDRS=a:0", "", "allowed are host:port"},
+	{"REDIS_ADDRS=redis://a:1", "", "allowed are host:port"},
+	{"REDIS_TLS=maybe", "", `REDIS_TLS is "maybe" (environment): allowed are on, off, true, false`},
+	{"REDIS_MODE=ring", "", "allowed are standalone, sentinel, cluster"},
+	{"REDIS_MODE=cluster REDIS_HOST=h REDIS_DB=1", "", "the database is 1"},
+	{"REDIS_MODE=cluster REDIS_URL=redis://h/2", "", "the database is 2"},
+	{"REDIS_MODE=sentinel REDIS_HOST=h", "", "REDIS_SENTINEL_MASTER is not set"},
+	{"REDIS_HOST=h REDIS_SENTINEL_MASTER=x", "", "REDIS_SENTINEL_MASTER is set, but REDIS_MODE is standalone"},
+	{"REDIS_HOST=h REDIS_MODE=cluster REDIS_SENTINEL_TLS=on", "", "REDIS_SENTINEL_TLS is set, but REDIS_MODE is cluster"},
+	{"REDIS_HOST=h REDIS_SENTINEL_PASSWORD=x", "", "REDIS_SENTINEL_PASSWORD is set, but"},
+	{"REDIS_HOST=h REDIS_TLS_SERVER_NAME=x", "", "REDIS_TLS_SERVER_NAME is set, but TLS is off"},
+	{"REDIS_HOST=h REDIS_CA_FILE=missing.pem", "", "REDIS_CA_FILE is set, but TLS is off"},
+	{"REDIS_HOST=h REDIS_PASSWORD=x REDIS_PASSWORD_FILE=f", "", "REDIS_PASSWORD and REDIS_PASSWORD_FILE are both set"},
+}
+
+func TestStoreSettings(t *testing.T) {
+	for _, tt := range storeSettings {
 		t.Run(tt.env, func(t *testing.T) {
 			s, wrong := given(t, strings.Fields(tt.env)...)
 			if tt.wrong == "" && wrong != "" || !strings.Contains(wrong, tt.wrong) {
@@ -146,10 +193,40 @@ func TestStoreSettings(t *testing.T) {
 	}
 }
 
+// Without a server settings of Redis do nothing, which is said.
+func TestUnusedSettings(t *testing.T) {
+	s, wrong := given(t, "REDIS_DB=3", "REDIS_TLS=on", "REDIS_PASSWORD_FILE=f")
+	if wrong != "" || len(s.warnings) != 3 {
+		t.Errorf("%q, warnings %q", wrong, s.warnings)
+	}
+	if s, _ := given(t, "REDIS_DB=3", "USE_REDIS=off"); len(s.warnings) != 0 {
+		t.Errorf("warnings %q", s.warnings)
+	}
+}
+
+// All contradictions are told at once.
+func TestAllContradictions(t *testing.T) {
+	s, _ := given(t, "REDIS_MODE=cluster", "REDIS_ADDRS=a:1", "REDIS_HOST=b", "REDIS_DB=1", "REDIS_SENTINEL_MASTER=m",
+		"REDIS_CA_FILE=missing", "REDIS_CERT_FILE=missing", "REDIS_PASSWORD_FILE=missing")
+	var got []string
+	for _, line := range s.ofStore.lines {
+		first, _, _ := strings.Cut(line, " ")
+		got = append(got, first)
+	}
+	want := []string{"REDIS_ADDRS", "REDIS_MODE", "REDIS_SENTINEL_MASTER", "REDIS_PASSWORD_FILE", "REDIS_CA_FILE", "REDIS_CERT_FILE",
+		"REDIS_CA_FILE", "REDIS_CERT_FILE", "REDIS_CERT_FILE"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q:\n%s", got, want, strings.Join(s.ofStore.lines, "\n"))
+	}
+}
+
 func TestURLGivesAllOfRedis(t *testing.T) {
-	s, wrong := given(t, "REDIS_URL=redis://u:p%40ss@h:7/3")
-	want := jackcache.RedisOptions{Addrs: []string{"h:7"}, Username: "u", Password: "p@ss", DB: 3, InFlight: jackcache.DefaultInFlight}
-	if got := s.redis(); wrong != "" || got == nil || !reflect.DeepEqual(*got, want) {
+	s, wrong := given(t, "REDIS_URL=redis://u:p%40s,s@h:7,i/3")
+	want := jackcache.RedisOptions{
+		Mode: jackcache.Standalone, Addrs: []string{"h:7", "i:6379"}, Username: "u", Password: "p@s,s", DB: 3,
+		Connections: 1, InFlight: jackcache.DefaultInFlight,
+	}
+	if got := s.redis(nil); wrong != "" || got == nil || !reflect.DeepEqual(*got, want) {
 		t.Errorf("%+v, want %+v; %s", got, want, wrong)
 	}
 }
@@ -212,7 +289,7 @@ func TestTable(t *testing.T) {
 			t.Errorf("%s is there twice", row.env)
 		}
 		seen[row.env], seen[row.flag()] = true, true
-		if row.help == "" && row.later == nil {
+		if row.help == "" {
 			t.Errorf("%s has no help", row.env)
 		}
 		if row.def == "" {
@@ -225,12 +302,14 @@ func TestTable(t *testing.T) {
 	for _, env := range []string{
 		"REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD", "REDIS_DB", "REDIS_TLS", "REDIS_URL", "USE_REDIS", "NODE_ENV", "REDIS_USERNAME",
 		"REDIS_CA_FILE", "REDIS_MODE", "REDIS_ADDRS", "REDIS_SENTINEL_MASTER", "JACKCACHE_ADDR", "JACKCACHE_DATA_DIR",
+		"REDIS_PASSWORD_FILE", "REDIS_CERT_FILE", "REDIS_KEY_FILE", "REDIS_TLS_SERVER_NAME", "REDIS_SENTINEL_USERNAME",
+		"REDIS_SENTINEL_PASSWORD", "REDIS_SENTINEL_PASSWORD_FILE", "REDIS_SENTINEL_TLS", "JACKCACHE_REDIS_CONNECTIONS",
 	} {
 		if !seen[env] {
 			t.Errorf("%s is missing", env)
 		}
 	}
-	for _, secret := range []string{"REDIS_PASSWORD", "REDIS_URL", "JACKCACHE_API_TOKEN"} {
+	for _, secret := range []string{"REDIS_PASSWORD", "REDIS_SENTINEL_PASSWORD", "REDIS_URL", "JACKCACHE_API_TOKEN"} {
 		for row := range all {
 			if row.env == secret && (!row.secret || row.flag() != "") {
 				t.Errorf("%s is a secret", secret)

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -164,28 +165,78 @@ func (region) parse(s string) (any, bool) {
 }
 func (region) allowed() string { return "ISO 3166-1 alpha-2 codes such as US, GB, DE" }
 
-// redisURL is the address of a server with what it wants to know; redisServer.
-type redisURL struct{}
+// file is a file that has to be there, in these words; string. What is in it is
+// looked at where the store is opened.
+type file string
 
-type redisServer struct {
-	host, user, password string
-	port, db             int // 0 and -1: not given
-	tls                  bool
+func (file) parse(s string) (any, bool) { return s, true }
+func (f file) allowed() string          { return string(f) }
+
+// hostName is a host without a port; string.
+type hostName struct{}
+
+func (hostName) parse(s string) (any, bool) {
+	_, err := netip.ParseAddr(s)
+	return s, err == nil || isHost(s) && !strings.Contains(s, ":")
+}
+func (hostName) allowed() string { return "a name or an address, without scheme and port" }
+
+// addrList is addresses of servers; []string.
+type addrList struct{}
+
+func (addrList) parse(s string) (any, bool) {
+	var list []string
+	for addr := range strings.SplitSeq(s, ",") {
+		host, port, err := net.SplitHostPort(strings.TrimSpace(addr))
+		if err != nil || !isHost(host) || !isPort(port) {
+			return nil, false
+		}
+		list = append(list, net.JoinHostPort(host, port))
+	}
+	return list, true
+}
+func (addrList) allowed() string {
+	return "host:port, several with commas between them"
 }
 
+func isPort(s string) bool {
+	_, ok := number{1, 65535}.parse(s)
+	return ok
+}
+
+// isHost reports whether s may be a name or an address, without its brackets.
+func isHost(s string) bool { return s != "" && !strings.ContainsAny(s, " \t/@[]?#,") }
+
+// redisURL is the addresses of servers with what they want to know; redisServers.
+type redisURL struct{}
+
+type redisServers struct {
+	hosts          []redisHost
+	user, password string
+	db             int // -1: not given
+	tls            bool
+}
+
+type redisHost struct{ host, port string } // no port: not given
+
 func (redisURL) parse(s string) (any, bool) {
-	u, err := url.Parse(s)
-	if err != nil || u.Scheme != "redis" && u.Scheme != "rediss" || u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" {
+	// What url takes for a host is one: the others are cut out before.
+	scheme, rest, ok := strings.Cut(s, "://")
+	at := strings.LastIndexByte(rest, '@') + 1
+	end := at + strings.IndexAny(rest[at:]+"/", "/?#")
+	hosts := strings.Split(rest[at:end], ",")
+	u, err := url.Parse(scheme + "://" + rest[:at] + "host" + rest[end:])
+	if !ok || err != nil || u.Scheme != "redis" && u.Scheme != "rediss" || u.RawQuery != "" || u.Fragment != "" {
 		return nil, false
 	}
-	r := redisServer{host: u.Hostname(), user: u.User.Username(), db: -1, tls: u.Scheme == "rediss"}
+	r := redisServers{user: u.User.Username(), db: -1, tls: u.Scheme == "rediss"}
 	r.password, _ = u.User.Password()
-	if p := u.Port(); p != "" {
-		v, ok := number{1, 65535}.parse(p)
+	for _, h := range hosts {
+		host, ok := splitHost(h)
 		if !ok {
 			return nil, false
 		}
-		r.port = v.(int)
+		r.hosts = append(r.hosts, host)
 	}
 	if p := strings.Trim(u.Path, "/"); p != "" {
 		v, ok := number{0, 1 << 20}.parse(p)
@@ -197,5 +248,16 @@ func (redisURL) parse(s string) (any, bool) {
 	return r, true
 }
 func (redisURL) allowed() string {
-	return "redis://user:password@host:port/db, with special characters of the password as %XX"
+	return "redis:// or rediss://user:password@host:port,host:port/db, with special characters of the password as %XX"
+}
+
+func splitHost(s string) (redisHost, bool) {
+	if bare := strings.TrimSuffix(strings.TrimPrefix(s, "["), "]"); net.ParseIP(bare) != nil && (bare == s) == (net.ParseIP(bare).To4() != nil) {
+		return redisHost{host: bare}, true
+	}
+	if !strings.Contains(s, ":") {
+		return redisHost{host: s}, isHost(s)
+	}
+	host, port, err := net.SplitHostPort(s)
+	return redisHost{host, port}, err == nil && isHost(host) && isPort(port)
 }
