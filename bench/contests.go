@@ -14,7 +14,7 @@ import (
 
 func (e *environment) contests() ([]contest, error) {
 	var all []contest
-	for _, build := range []func() ([]contest, error){e.values, e.mappings, e.conversations, e.synced, e.http} {
+	for _, build := range []func() ([]contest, error){e.values, e.mappings, e.conversations, e.synced, e.http, e.measured} {
 		c, err := build()
 		if err != nil {
 			return nil, err

@@ -38,40 +38,46 @@ func (e *environment) syncLoop() (operation, error) {
 	}, nil
 }
 
+// serve returns the address of a server for h, which ends with the run.
+func (e *environment) serve(h http.Handler) (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	s := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second}
+	go func() { _ = s.Serve(l) }() // ends with Close
+	e.closers = append(e.closers, func() { _ = s.Close() })
+	return "http://" + l.Addr().String(), nil
+}
+
+var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 128}}
+
+// httpGet returns an operation that reads size bytes from url.
+func httpGet(url string, size int) operation {
+	return func(ctx context.Context, n int) error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+		if err != nil {
+			return err
+		}
+		res, err := client.Do(req)
+		if err != nil {
+			return err
+		}
+		defer res.Body.Close()
+		b, err := io.Copy(io.Discard, res.Body)
+		if err == nil && (res.StatusCode != http.StatusOK || int(b) != size) {
+			err = fmt.Errorf("%s: status %d, %d bytes", url, res.StatusCode, b)
+		}
+		return err
+	}
+}
+
 // http compares GET requests for a value of 5 kB with a handler that writes the
 // same bytes from memory.
 func (e *environment) http() ([]contest, error) {
 	ctx, value := context.Background(), value5k()
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 128}}
-	serve := func(h http.Handler) (string, error) {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return "", err
-		}
-		s := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second}
-		go func() { _ = s.Serve(l) }() // ends with Close
-		e.closers = append(e.closers, func() { _ = s.Close() })
-		return "http://" + l.Addr().String(), nil
-	}
-	get := func(url string) operation {
-		return func(ctx context.Context, n int) error {
-			req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
-			if err != nil {
-				return err
-			}
-			res, err := client.Do(req)
-			if err != nil {
-				return err
-			}
-			defer res.Body.Close()
-			b, err := io.Copy(io.Discard, res.Body)
-			if err == nil && (res.StatusCode != http.StatusOK || int(b) != len(value)) {
-				err = fmt.Errorf("%s: status %d, %d bytes", url, res.StatusCode, b)
-			}
-			return err
-		}
-	}
-	plain, err := serve(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	get := func(url string) operation { return httpGet(url, len(value)) }
+	plain, err := e.serve(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		h := w.Header()
 		h.Set("Content-Type", "application/json")
 		h.Set("Content-Length", strconv.Itoa(len(value)))
@@ -89,7 +95,7 @@ func (e *environment) http() ([]contest, error) {
 		if _, err := rawKind.Set(ctx, org, "http", json.RawMessage(value)); err != nil {
 			return nil, err
 		}
-		base, err := serve(httpapi.New(who.a, httpapi.Options{Logger: slog.New(slog.DiscardHandler)}))
+		base, err := e.serve(httpapi.New(who.a, httpapi.Options{Logger: slog.New(slog.DiscardHandler)}))
 		if err != nil {
 			return nil, err
 		}
