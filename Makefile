@@ -1,13 +1,13 @@
-# make test installs what the tests need (redis-server) and runs everything that
+# make test installs what the tests need (redis-server, promtool, systemd-analyze) and runs everything that
 # has to hold on main. The other targets need the same.
 
 GO ?= go
 STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 30s
 
-.PHONY: test lint check race fuzz bench tools
+.PHONY: test lint check race deploy fuzz bench tools
 
-test: tools lint race
+test: tools lint race deploy
 
 # A tool that is missing is installed where that is possible, and named where
 # it is not.
@@ -15,6 +15,8 @@ tools:
 	@missing=; \
 	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
 	command -v gcc >/dev/null || missing="$$missing gcc libc6-dev"; \
+	command -v promtool >/dev/null && command -v prometheus >/dev/null || missing="$$missing prometheus"; \
+	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
 	test -z "$$missing" && exit 0; \
 	echo "installing$$missing"; \
 	sudo=; test "$$(id -u)" = 0 || sudo=sudo; \
@@ -25,13 +27,19 @@ lint:
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt: $$unformatted" >&2; exit 1; }
 	$(GO) vet ./...
 	cd bench && $(GO) vet ./...
+	cd deploy && $(GO) vet ./...
 	$(STATICCHECK) ./...
 	cd bench && $(STATICCHECK) ./...
+	cd deploy && $(STATICCHECK) ./...
 
 # The race detector needs cgo; the product does not, and is built without.
 race:
 	CGO_ENABLED=0 $(GO) build ./...
 	$(GO) test -race -timeout 12m ./...
+
+# What is in deploy/, with the binary as the image has it and a real Prometheus.
+deploy:
+	cd deploy && $(GO) test -timeout 15m ./...
 
 bench:
 	cd bench && $(GO) run .
