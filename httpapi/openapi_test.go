@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -39,7 +40,10 @@ var undescribed = []string{
 
 func newReplayer(f *fixture, seen coverage) *replayer {
 	f.t.Helper()
-	v, told, err := understand(tightened(f.t, f.want(200, "GET", "/openapi.json", "").body))
+	// Without a socket: some servers are in too much of a hurry for it.
+	answer, req := httptest.NewRecorder(), httptest.NewRequest("GET", "http://localhost/openapi.json", nil)
+	f.s.ServeHTTP(answer, req)
+	v, told, err := understand(tightened(f.t, answer.Body.String()))
 	if err != nil {
 		f.t.Fatal(err)
 	}

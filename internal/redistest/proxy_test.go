@@ -32,6 +32,7 @@ func TestProxyRetarget(t *testing.T) {
 	a, b := Start(t), Start(t)
 	p := StartProxy(t, a.Addr())
 	old := dialed(t, p)
+	port(t, old) // the connection has come through
 	p.Retarget(b.Addr())
 	if before, after := port(t, old), port(t, dialed(t, p)); before == after {
 		t.Errorf("both connections go to port %s", before)
