@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -159,7 +160,7 @@ func parseRange(row rueidis.RedisMessage, asked string) (slotRange, error) {
 			return r, fmt.Errorf("CLUSTER SLOTS names no host for slots %d to %d: set cluster-announce-hostname", low, high)
 		}
 		port, err := server[1].AsInt64()
-		if err != nil {
+		if err != nil || port < 1 || port > math.MaxUint16 {
 			return r, bad
 		}
 		r.servers = append(r.servers, net.JoinHostPort(host, strconv.FormatInt(port, 10)))

@@ -82,6 +82,9 @@ func redirected(err error) (r redirection, ok bool) {
 		return redirection{}, false
 	}
 	r.host, r.port = strings.Trim(parts[2][:colon], "[]"), parts[2][colon+1:]
+	if n, err := strconv.ParseUint(r.port, 10, 16); err != nil || n == 0 || strings.ContainsAny(r.host, "[]?") {
+		return redirection{}, false
+	}
 	return r, true
 }
 
