@@ -38,8 +38,8 @@ the password in the settings there instead, which Redis takes as well. Who sees 
 can try passwords against it.
 
 At its start jackcache tries a few more commands, to tell what the server offers:
-CONFIG GET save and CLIENT TRACKING. They are refused, which does no harm and shows in
-ACL LOG.`,
+CONFIG GET save and CLIENT TRACKING, the latter on a connection that it leaves with
+DISCARD and UNSUBSCRIBE. They are refused, which does no harm and shows in ACL LOG.`,
 		Example: `  jackcache acl
   jackcache acl --user cache --hash | redis-cli -h redis.internal --user admin --askpass
   REDIS_MODE=sentinel REDIS_SENTINEL_MASTER=main jackcache acl --sentinels`,

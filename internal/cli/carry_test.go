@@ -193,6 +193,10 @@ func TestCarryOverWaits(t *testing.T) {
 	if status != 503 || !strings.Contains(body, "carrying over the embedded store: 0 of") {
 		t.Errorf("health: %d %s", status, body)
 	}
+	told, err := program(t, dir, "health", "--server", "http://"+p.addr).CombinedOutput()
+	if err == nil || !strings.Contains(string(told), "carrying over the embedded store") {
+		t.Errorf("jackcache health: %v, %s", err, told)
+	}
 	if status, body := ask(t.Context(), p.addr, "/api/v1/orgs/org-0/conversations/+16045550000/messages"); status != 503 {
 		t.Errorf("a read is answered %d %s", status, body)
 	}

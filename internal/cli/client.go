@@ -78,7 +78,7 @@ var errHungUp = errors.New("the connection ended")
 
 // apiError is an answer that says no.
 type apiError struct {
-	Status int             `json:"status"`
+	Status int             `json:"-"` // of HTTP
 	Type   string          `json:"type"`
 	Title  string          `json:"title"`
 	Detail string          `json:"detail"`

@@ -36,7 +36,7 @@ func (s *settings) checkStore(p *problems) {
 	case s.off(), s.named():
 	case store == redis:
 		p.add("JACKCACHE_STORE is redis, but neither REDIS_HOST nor REDIS_ADDRS nor REDIS_URL is set")
-	case store == "auto" && mode != standalone:
+	case store == "auto" && mode != standalone && mode != "": // empty: it was refused
 		p.add("REDIS_MODE is %s, but no server is named: set %s, or remove it", mode, any)
 	case store == "auto" && value[string](s, "NODE_ENV") == production:
 		p.add("NODE_ENV is production and neither REDIS_HOST nor REDIS_ADDRS nor REDIS_URL is set: set one, or JACKCACHE_STORE=embedded if this instance is to keep its state alone")

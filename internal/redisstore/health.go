@@ -11,7 +11,7 @@ import (
 // Health tells how the deployment is, from what is known.
 func (s *Store) Health() store.Health {
 	l := s.layout.Load()
-	h := store.Health{Kind: "redis", State: store.Up, Since: s.begun}
+	h := store.Health{Kind: "redis", State: store.Up, Since: s.begun, Reconnects: s.reconnects.Load()}
 	s.mu.Lock()
 	problem, since, claimed := s.problem, s.since, s.claimed
 	s.mu.Unlock()
@@ -63,7 +63,6 @@ func add(h *store.Health, n store.NodeHealth, counts map[store.State]int) {
 	h.MaxBytes += n.MaxBytes
 	h.Keys += n.Keys
 	h.InFlight += n.InFlight
-	h.Reconnects += n.Reconnects
 }
 
 // overall is the state of a deployment of n masters.

@@ -19,8 +19,8 @@ import (
 
 // note is a record in memory.
 type note struct {
-	mu sync.Mutex
-	id string // guarded by mu
+	mu        sync.Mutex
+	id, place string // guarded by mu
 }
 
 func (n *note) ID() string {
@@ -29,10 +29,16 @@ func (n *note) ID() string {
 	return n.id
 }
 
-func (n *note) Remember(id string) error {
+func (n *note) Place() string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.id = id
+	return n.place
+}
+
+func (n *note) Remember(id, place string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.id, n.place = id, place
 	return nil
 }
 
@@ -102,6 +108,57 @@ func TestIdentity(t *testing.T) {
 	o.Identity.Adopt = true
 	if err := write(t, openWith(t, o), "adopted"); err != nil || other.ID() != id {
 		t.Errorf("adopted: %v; the record has %q", err, other.ID())
+	}
+}
+
+// An empty database in another place is not the store that lost its data: it is
+// refused and gets nothing; adopted it gets an id of its own.
+func TestIdentityElsewhere(t *testing.T) {
+	server, record := redistest.Start(t), &note{}
+	o := redisstore.Options{Space: devSpace(t), Addrs: []string{server.Addr()}, Identity: &redisstore.Identity{Record: record}}
+	openWith(t, o)
+	id, place := record.ID(), record.Place()
+	o.DB = 1
+	_, err := redisstore.Open(t.Context(), options(o))
+	if !errors.Is(err, store.ErrWrongStore) {
+		t.Fatalf("an empty database: %v", err)
+	}
+	for _, want := range []string{"holds no data", place, "database 1", id, "--adopt"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("it does not name %q: %v", want, err)
+		}
+	}
+	if text, err := server.Do("-n", "1", "KEYS", "*"); err != nil || strings.TrimSpace(text) != "" {
+		t.Errorf("the empty database has %q, %v", text, err)
+	}
+	if record.ID() != id || record.Place() != place {
+		t.Errorf("the record has %q in %q now", record.ID(), record.Place())
+	}
+	o.Identity = &redisstore.Identity{Record: record, Adopt: true}
+	s := openWith(t, o)
+	if warnings := s.Health().Warnings; record.ID() == id || !strings.HasSuffix(record.Place(), "database 1") || len(warnings) > 0 {
+		t.Errorf("adopted: the record has %q in %q, warnings %q", record.ID(), record.Place(), warnings)
+	}
+	o.DB, o.Identity = 0, &redisstore.Identity{Record: record}
+	if _, err := redisstore.Open(t.Context(), options(o)); !errors.Is(err, store.ErrWrongStore) {
+		t.Errorf("the first one after that: %v", err)
+	}
+}
+
+// The id tells the store wherever it is found; the record follows it. A record
+// without a place learns it.
+func TestIdentityMoved(t *testing.T) {
+	server, record := redistest.Start(t), &note{}
+	o := redisstore.Options{Space: devSpace(t), Addrs: []string{server.Addr()}, Identity: &redisstore.Identity{Record: record}}
+	openWith(t, o)
+	id, place := record.ID(), record.Place()
+	for _, before := range []string{"", "standalone redis.example:6379, database 3"} {
+		if err := record.Remember(id, before); err != nil {
+			t.Fatal(err)
+		}
+		if err := write(t, openWith(t, o), "moved"); err != nil || record.ID() != id || record.Place() != place {
+			t.Errorf("from %q: %v; the record has %q in %q", before, err, record.ID(), record.Place())
+		}
 	}
 }
 

@@ -177,6 +177,7 @@ func (n *node) lost(l *link) {
 		return // it was let go of
 	}
 	n.reconnects.Add(1)
+	n.s.reconnects.Add(1)
 	n.breaker.Trip("the connection was lost")
 }
 
@@ -262,7 +263,11 @@ func (n *node) probeOnce() error {
 	for _, c := range n.link.Load().calls {
 		probes = append(probes, func() error { return n.write(ctx, c) })
 	}
-	if err := together(probes...); err != nil && !tolerable(err) {
+	err := together(probes...)
+	if isReadOnly(err) {
+		return fmt.Errorf("it is a replica; connect to the master: %w", err)
+	}
+	if err != nil && !tolerable(err) {
 		return fmt.Errorf("probe: %w", err)
 	}
 	return nil

@@ -98,6 +98,8 @@ type Store struct {
 	since   time.Time            // guarded by mu: of problem
 	claimed bool                 // guarded by mu: the instance number
 
+	reconnects atomic.Int64 // of all masters there were
+
 	identity identity
 	started  atomic.Bool    // Open has started the nodes
 	kicked   chan struct{}  // to look for masters now

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -38,9 +40,14 @@ type export struct {
 // See https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
 func readExport(getenv func(string) string) (export, error) {
 	var (
-		e    export
-		errs []error
+		e        export
+		problems []string // each once: both signals may read one variable
 	)
+	wrong := func(problem string) {
+		if !slices.Contains(problems, problem) {
+			problems = append(problems, problem)
+		}
+	}
 	if strings.EqualFold(getenv("OTEL_SDK_DISABLED"), "true") {
 		return e, nil
 	}
@@ -57,9 +64,12 @@ func readExport(getenv func(string) string) (export, error) {
 			}
 			return "", ""
 		}
-		endpoint, _ := first("OTEL_EXPORTER_OTLP_"+signal.name+"_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+		name, endpoint := first("OTEL_EXPORTER_OTLP_"+signal.name+"_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 		if endpoint == "" {
 			continue
+		}
+		if u, err := url.Parse(endpoint); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			wrong(fmt.Sprintf("%s is %q: allowed are URLs such as http://localhost:4318", name, endpoint))
 		}
 		switch v := getenv("OTEL_" + signal.name + "_EXPORTER"); v {
 		case "", "otlp":
@@ -67,7 +77,7 @@ func readExport(getenv func(string) string) (export, error) {
 		case "none":
 			continue
 		default:
-			errs = append(errs, fmt.Errorf("OTEL_%s_EXPORTER is %q: allowed are otlp and none", signal.name, v))
+			wrong(fmt.Sprintf("OTEL_%s_EXPORTER is %q: allowed are otlp and none", signal.name, v))
 		}
 		switch name, v := first("OTEL_EXPORTER_OTLP_"+signal.name+"_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"); v {
 		case "":
@@ -75,10 +85,13 @@ func readExport(getenv func(string) string) (export, error) {
 		case overHTTP, overGRPC:
 			*signal.protocol = v
 		default:
-			errs = append(errs, fmt.Errorf("%s is %q: allowed are %s and %s", name, v, overHTTP, overGRPC))
+			wrong(fmt.Sprintf("%s is %q: allowed are %s and %s", name, v, overHTTP, overGRPC))
 		}
 	}
-	return e, errors.Join(errs...)
+	if len(problems) > 0 {
+		return e, errors.New(strings.Join(problems, "\n"))
+	}
+	return e, nil
 }
 
 func metricExporter(ctx context.Context, e export) (sdkmetric.Exporter, error) {
