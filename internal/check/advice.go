@@ -30,7 +30,7 @@ func (s *session) advice() []string {
 	} else if s.o.Cache.Production {
 		list = append(list, "the embedded store belongs to one server: with two, each has a state of its own; set REDIS_HOST to share one")
 	}
-	if dir := existing(s.o.Cache.DataDir); inMemory(dir) {
+	if dir := existing(s.dataDir()); inMemory(dir) {
 		list = append(list, fmt.Sprintf("JACKCACHE_DATA_DIR (%s) is in memory (tmpfs): what is kept there is gone when this host restarts; put it on a disk", absolute(dir)))
 	}
 	return list

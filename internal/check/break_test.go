@@ -95,7 +95,7 @@ var broken = []struct {
 		what: "a user who may not run scripts", category: "basicOperations",
 		also: []string{
 			"conversationCaching", "leadMapping", "organizationData", "multiTenantIsolation", "performance", "failover",
-			"invalidation", "memoryMigration",
+			"invalidation", "memoryMigration", "settings",
 		},
 		do: func(t *testing.T, s *redistest.Server, o *check.Options) {
 			as(t, s, o, "~jack:dev:*", "-@scripting")
@@ -111,7 +111,7 @@ var broken = []struct {
 	},
 	{
 		what: "a user who may not write lists", category: "conversationCaching",
-		also: []string{"multiTenantIsolation", "failover", "invalidation", "memoryMigration"},
+		also: []string{"multiTenantIsolation", "failover", "invalidation", "memoryMigration", "settings"},
 		do: func(t *testing.T, s *redistest.Server, o *check.Options) {
 			as(t, s, o, "~jack:dev:*", "-rpush")
 		},
@@ -237,9 +237,18 @@ var broken = []struct {
 			"invalidation", "memoryMigration",
 		},
 		do: func(t *testing.T, s *redistest.Server, o *check.Options) {
+			ids := check.IDs()
+			o.Only = ids[:len(ids)-1] // health learns of it sooner or later
 			thief(t, s, o, "basicOperations", "", "CONFIG", "SET", "maxmemory", "1")
 		},
 		detail: "set agentConfig: store is full", toDo: "raise maxmemory",
+	},
+	{
+		what: "the server may evict what was acknowledged", category: "settings",
+		do: func(t *testing.T, s *redistest.Server, _ *check.Options) {
+			do(t, s, "CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+		},
+		detail: "health is degraded", toDo: "maxmemory-policy is allkeys-lru, set it to noeviction",
 	},
 }
 

@@ -29,8 +29,8 @@ const (
 
 // Options say what is checked. Zero fields mean the default in their comment.
 type Options struct {
-	// Cache is the deployment as the settings describe it. DataDir is not used,
-	// but for the embedded store says in which file system it is checked.
+	// Cache is the deployment as the settings describe it. DataDir is looked at and
+	// not used; for the embedded store it says in which file system it is checked.
 	Cache jackcache.Options
 	TTLs  assistant.TTLs
 	// Only are the ids of the categories to go through; empty: all. The
@@ -84,7 +84,7 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// category is one of those of the original's test suite.
+// category is one of those of the original's test suite, or that of the settings.
 type category struct {
 	id, name string
 	run      func(*session, context.Context) (detail string, err error)
@@ -104,6 +104,7 @@ var categories = []category{
 	{"failover", "Failover", (*session).failover},
 	{"invalidation", "Invalidation", (*session).invalidation},
 	{"memoryMigration", "Memory migration", (*session).migration},
+	{"settings", "Settings", (*session).settings},
 }
 
 // IDs returns the ids of the categories, in their order.

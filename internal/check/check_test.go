@@ -204,7 +204,7 @@ func TestAllHold(t *testing.T) {
 				}
 			}
 			t.Logf("%s; removed %d keys; advice: %q", r.Target, r.Cleanup.Removed, r.Advice)
-			if !r.OK || len(r.Categories) != 10 || r.Cleanup.Problem != "" {
+			if !r.OK || len(r.Categories) != 11 || r.Cleanup.Problem != "" {
 				t.Errorf("report: %+v", r)
 			}
 			if after := d.keys(t); !slices.Equal(before, after) {

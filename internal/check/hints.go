@@ -8,10 +8,20 @@ import (
 )
 
 const (
-	rights  = "the user of Redis lacks a right: give it those that 'jackcache acl' prints"
-	full    = "the store has no room: raise maxmemory of Redis, or JACKCACHE_EMBEDDED_BYTES, or let fewer things be kept"
-	network = "look at the load of the server and the way to it (redis-cli --latency, SLOWLOG), and at its log"
+	rights       = "the user of Redis lacks a right: give it those that 'jackcache acl' prints"
+	full         = "the store has no room: raise maxmemory of Redis, or JACKCACHE_EMBEDDED_BYTES, or let fewer things be kept"
+	sentinelUser = "set REDIS_SENTINEL_USERNAME and REDIS_SENTINEL_PASSWORD to what the Sentinels know"
+	network      = "look at the load of the server and the way to it (redis-cli --latency, SLOWLOG), and at its log"
 )
+
+// sentinelHints say what to do about errors of Sentinels, which have users of
+// their own.
+var sentinelHints = []struct{ words, toDo string }{
+	{"NOAUTH", "the Sentinels want a password: set REDIS_SENTINEL_PASSWORD, and REDIS_SENTINEL_USERNAME where the user is not the default one"},
+	{"WRONGPASS", sentinelUser},
+	{"invalid password", sentinelUser},
+	{"NOPERM", "the user of the Sentinels lacks a right: give it those that 'jackcache acl' prints"},
+}
 
 // hints say what to do about errors, by words that their texts have; the first
 // that fits.
@@ -63,6 +73,13 @@ var classHints = []struct {
 func (s *session) hint(err error) string {
 	if f := (*fault)(nil); errors.As(err, &f) {
 		return f.toDo
+	}
+	if strings.Contains(err.Error(), "no Sentinel knows the master") {
+		for _, h := range sentinelHints {
+			if strings.Contains(err.Error(), h.words) {
+				return h.toDo
+			}
+		}
 	}
 	for _, h := range hints {
 		if strings.Contains(err.Error(), h.words) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/jackcache/jackcache"
 	"github.com/jackcache/jackcache/assistant"
+	"github.com/jackcache/jackcache/internal/datadir"
 )
 
 const (
@@ -50,7 +51,7 @@ func newSession(o Options) (*session, error) {
 	if o.Cache.Redis != nil {
 		s.report.Store = "redis"
 	} else {
-		parent = existing(o.Cache.DataDir)
+		parent = existing(s.dataDir())
 	}
 	var err error
 	if s.dir, err = os.MkdirTemp(parent, "jackcache-check-"); err != nil {
@@ -59,11 +60,16 @@ func newSession(o Options) (*session, error) {
 	return s, nil
 }
 
+// dataDir is the data directory of the settings.
+func (s *session) dataDir() string {
+	if s.o.Cache.DataDir == "" {
+		return jackcache.DefaultDataDir
+	}
+	return s.o.Cache.DataDir
+}
+
 // existing returns dir, or the nearest directory above it that is there.
 func existing(dir string) string {
-	if dir == "" {
-		dir = jackcache.DefaultDataDir
-	}
 	for {
 		if info, err := os.Stat(dir); err == nil && info.IsDir() {
 			return dir
@@ -102,8 +108,30 @@ func (s *session) open(ctx context.Context, change func(*jackcache.Options)) (*a
 	o.MeterProvider, o.TracerProvider = nil, nil
 	// What connections do while they are cut is told by the result.
 	o.Logger = slog.New(slog.DiscardHandler)
+	// Whose the data directory is, is told by the category of the settings.
+	o.Adopt = true
+	if err := s.record(o.DataDir); err != nil {
+		return nil, err
+	}
 	change(&o)
 	return assistant.Open(ctx, o, s.o.TTLs)
+}
+
+// record copies the record of the store to dir, so that a Redis without an id
+// gets the one that the data directory has, not another.
+func (s *session) record(dir string) error {
+	if s.o.Cache.Redis == nil {
+		return nil
+	}
+	_, invalid := datadir.Open(s.dataDir(), "")
+	b, err := os.ReadFile(filepath.Join(s.dataDir(), datadir.FileName))
+	if err != nil || invalid != nil {
+		return nil // the category of the settings tells why
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, datadir.FileName), b, 0o600)
 }
 
 func patient(o *jackcache.Options) {

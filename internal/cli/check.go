@@ -27,13 +27,13 @@ func (a *app) checkCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Find out whether this deployment keeps the promises",
-		Long: `Opens the store that the settings describe and goes through ten categories of
-checks:
+		Long: `Opens the store that the settings describe and goes through eleven categories
+of checks:
 
 ` + wrapped(strings.Join(check.IDs(), ", "), "  ") + `
 It writes to temporary organisations (check-<random>-...) alone and removes them
 afterwards, also after a failure or an interrupt. It can run beside servers: it has
-a data directory of its own. The failover cuts and stalls the connections of one of
+a data directory of its own, and looks at theirs without changing it. The failover cuts and stalls the connections of one of
 its own instances, nobody else's.
 
 With the embedded store it checks a temporary one in the file system of
