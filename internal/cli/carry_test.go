@@ -272,6 +272,30 @@ func TestWrongRedis(t *testing.T) {
 	}
 }
 
+// An empty database in another place is not taken for one that lost its data:
+// it gets neither an id nor data, unless that is said, and then an id of its own.
+func TestWrongRedisDatabase(t *testing.T) {
+	t.Parallel()
+	dir, server := t.TempDir(), redistest.Start(t)
+	startIn(t, dir, toRedis(server)).kill()
+	env := append(toRedis(server), "REDIS_DB=1")
+	said := fails(t, dir, env)
+	for _, want := range []string{"holds no data of jackcache", "--adopt", server.Addr() + ", database 1", server.Addr() + ", database 0"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("it does not name %s: %s", want, said)
+		}
+	}
+	if text, err := server.Do("INFO", "keyspace"); err != nil || strings.Contains(text, "db1:") {
+		t.Errorf("the databases have %s, %v", text, err)
+	}
+	startIn(t, dir, toRedis(server)).kill()
+	startIn(t, dir, env, "--adopt").kill()
+	startIn(t, dir, env).kill()
+	if said := fails(t, dir, toRedis(server)); !strings.Contains(said, "is the store") {
+		t.Errorf("the first database after that: %s", said)
+	}
+}
+
 // clear removes the keys from redis, of one organisation or of all.
 func TestClear(t *testing.T) {
 	t.Parallel()

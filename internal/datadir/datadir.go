@@ -26,6 +26,9 @@ type file struct {
 	// Stores has the id of the shared store by key prefix: a directory may have
 	// served two environments.
 	Stores map[string]string `json:"stores"`
+	// Places says where each of them was, in one line; without it that is not
+	// known.
+	Places map[string]string `json:"places,omitempty"`
 }
 
 // Record is what a data directory knows of the shared store of one environment.
@@ -67,20 +70,22 @@ func (r *Record) ID() string {
 	return r.content.Stores[r.prefix]
 }
 
-// Remember records the id of the shared store. When it returns nil the record
-// is on disk.
-func (r *Record) Remember(id string) error {
+// Place returns where the shared store was; empty: not known.
+func (r *Record) Place() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.content.Stores[r.prefix] == id {
+	return r.content.Places[r.prefix]
+}
+
+// Remember records the id of the shared store, and where it is: text that holds
+// no credentials. When it returns nil the record is on disk.
+func (r *Record) Remember(id, place string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.content.Stores[r.prefix] == id && r.content.Places[r.prefix] == place {
 		return nil
 	}
-	next := file{Format: format, Stores: map[string]string{r.prefix: id}}
-	for prefix, other := range r.content.Stores {
-		if prefix != r.prefix {
-			next.Stores[prefix] = other
-		}
-	}
+	next := file{Format: format, Stores: with(r.content.Stores, r.prefix, id), Places: with(r.content.Places, r.prefix, place)}
 	b, err := json.Marshal(next)
 	if err == nil {
 		err = replace(r.path, append(b, '\n'))
@@ -90,6 +95,17 @@ func (r *Record) Remember(id string) error {
 	}
 	r.content = next
 	return nil
+}
+
+// with returns a copy of m that has value at key.
+func with(m map[string]string, key, value string) map[string]string {
+	next := map[string]string{key: value}
+	for k, v := range m {
+		if k != key {
+			next[k] = v
+		}
+	}
+	return next
 }
 
 // replace puts content in the place of the file at path, so that a crash leaves

@@ -10,6 +10,9 @@ import (
 const (
 	id    = "6f1c0f3e-5a43-4c5c-9d0a-2f1b7a0f4e11"
 	other = "0b9ad0f4-98a7-4d0f-8f0e-6d3f1f2a9c22"
+
+	here  = "standalone localhost:6379, database 1"
+	there = "sentinel a.example:26379,b.example:26379, master jack, database 0"
 )
 
 func open(t *testing.T, dir, prefix string) *Record {
@@ -21,9 +24,9 @@ func open(t *testing.T, dir, prefix string) *Record {
 	return r
 }
 
-func remember(t *testing.T, r *Record, id string) {
+func remember(t *testing.T, r *Record, id, place string) {
 	t.Helper()
-	if err := r.Remember(id); err != nil {
+	if err := r.Remember(id, place); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -36,14 +39,15 @@ func TestRemember(t *testing.T) {
 	if dev.ID() != "" {
 		t.Errorf("a new directory has id %q", dev.ID())
 	}
-	remember(t, dev, id)
+	remember(t, dev, id, there)
+	remember(t, dev, id, here)
 	prod := open(t, dir, "jack:prod:")
 	if prod.ID() != "" {
 		t.Errorf("production has the id of development, %q", prod.ID())
 	}
-	remember(t, prod, other)
-	if got := open(t, dir, "jack:dev:").ID(); got != id {
-		t.Errorf("dev has %q, want %q", got, id)
+	remember(t, prod, other, there)
+	if got := open(t, dir, "jack:dev:"); got.ID() != id || got.Place() != here {
+		t.Errorf("dev has %q in %q, want %q in %q", got.ID(), got.Place(), id, here)
 	}
 	if got := open(t, dir, "jack:prod:").ID(); got != other {
 		t.Errorf("prod has %q, want %q", got, other)
@@ -61,16 +65,33 @@ func TestGolden(t *testing.T) {
 	if err := os.WriteFile(path, golden, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := open(t, dir, "jack:prod:").ID(); got != other {
-		t.Errorf("the golden file has %q, want %q", got, other)
+	if got := open(t, dir, "jack:prod:"); got.ID() != other || got.Place() != there {
+		t.Errorf("the golden file has %q in %q, want %q in %q", got.ID(), got.Place(), other, there)
 	}
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	remember(t, open(t, dir, "jack:dev:"), id)
-	remember(t, open(t, dir, "jack:prod:"), other)
+	remember(t, open(t, dir, "jack:dev:"), id, here)
+	remember(t, open(t, dir, "jack:prod:"), other, there)
 	if written, err := os.ReadFile(path); err != nil || string(written) != string(golden) {
 		t.Errorf("written: %s, %v\nwant: %s", written, err, golden)
+	}
+}
+
+// TestWithoutPlace: a record may not say where the store was.
+func TestWithoutPlace(t *testing.T) {
+	dir := t.TempDir()
+	content := `{"format":1,"stores":{"jack:dev:":"` + id + `"}}` + "\n"
+	if err := os.WriteFile(filepath.Join(dir, FileName), []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := open(t, dir, "jack:dev:")
+	if r.ID() != id || r.Place() != "" {
+		t.Errorf("it has %q in %q", r.ID(), r.Place())
+	}
+	remember(t, r, id, here)
+	if got := open(t, dir, "jack:dev:"); got.ID() != id || got.Place() != here {
+		t.Errorf("then it has %q in %q", got.ID(), got.Place())
 	}
 }
 
@@ -98,7 +119,7 @@ func TestFailedWrite(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, FileName+".tmp"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Remember(id); err == nil || r.ID() != "" {
+	if err := r.Remember(id, here); err == nil || r.ID() != "" {
 		t.Errorf("Remember returned %v and ID is %q", err, r.ID())
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,8 +33,10 @@ type Identity struct {
 type Record interface {
 	// ID returns the recorded id; empty: none.
 	ID() string
-	// Remember records an id durably.
-	Remember(id string) error
+	// Place returns where the store with that id was; empty: not known.
+	Place() string
+	// Remember records an id and a place durably.
+	Remember(id, place string) error
 	// Path names the record for messages.
 	Path() string
 }
@@ -101,6 +104,9 @@ func (s *Store) identify(ctx context.Context, c rueidis.Client) error {
 		return err
 	}
 	if found == "" {
+		if s.elsewhere() && (!s.opts.Identity.Adopt || d.proven) {
+			return s.refuseEmpty(recorded)
+		}
 		if found, err = s.giveID(ctx, c, recorded); err != nil {
 			return err
 		}
@@ -114,7 +120,7 @@ func (s *Store) identify(ctx context.Context, c rueidis.Client) error {
 	default:
 		return s.refuse(recorded, found)
 	}
-	if err := record.Remember(found); err != nil {
+	if err := record.Remember(found, s.opts.place()); err != nil {
 		return err
 	}
 	d.proven = true
@@ -130,12 +136,28 @@ func (s *Store) storeID(ctx context.Context, c rueidis.Client) (string, error) {
 	return id, nil
 }
 
-// giveID gives a deployment without an id the recorded one, or a new one; of
-// several instances that do so at a time the first wins. It returns the id that
-// the deployment has then.
+// place is where the settings lead, in one line without credentials.
+func (o Options) place() string {
+	text := string(o.Mode) + " " + strings.Join(slices.Sorted(slices.Values(o.Addrs)), ",")
+	if o.Mode == Sentinel {
+		text += ", master " + o.Master
+	}
+	return fmt.Sprintf("%s, database %d", text, o.DB)
+}
+
+// elsewhere tells whether the settings lead to another place than the recorded
+// one. A deployment without an id has not lost its data then: it never had it.
+func (s *Store) elsewhere() bool {
+	place := s.opts.Identity.Record.Place()
+	return place != "" && place != s.opts.place()
+}
+
+// giveID gives a deployment without an id the recorded one if it is in the
+// recorded place, or a new one: no id is ever in two places. Of several instances that do so at a time the first wins. It returns the id that the
+// deployment has then.
 func (s *Store) giveID(ctx context.Context, c rueidis.Client, recorded string) (string, error) {
 	id := recorded
-	if id == "" {
+	if id == "" || s.elsewhere() {
 		id = uuid.NewString()
 	} else {
 		s.lostData(id)
@@ -162,12 +184,23 @@ func (s *Store) lostData(id string) {
 
 // refuse makes calls fail until the deployment is the recorded one.
 func (s *Store) refuse(recorded, found string) error {
-	w := &wrongStoreError{text: fmt.Sprintf(
-		"redis (%s %s, database %d) is the store %s, but the data directory belongs to %s (%s): check the address and the database, or take the new one with JACKCACHE_ADOPT=on (--adopt, Options.Adopt)",
-		s.opts.Mode, strings.Join(s.opts.Addrs, ","), s.opts.DB, found, recorded, s.opts.Identity.Record.Path())}
+	return s.refuseWith(recorded, found, fmt.Sprintf(
+		"redis (%s) is the store %s, but the data directory belongs to %s (%s): check the address and the database, or take the new one with JACKCACHE_ADOPT=on (--adopt, Options.Adopt)",
+		s.opts.place(), found, recorded, s.opts.Identity.Record.Path()))
+}
+
+// refuseEmpty does that to a deployment without an id in another place.
+func (s *Store) refuseEmpty(recorded string) error {
+	return s.refuseWith(recorded, "", fmt.Sprintf(
+		"redis (%s) holds no data of jackcache, and the data directory belongs to the store %s (%s) in another place (%s): check the address and the database; if the move is meant, take the new one with JACKCACHE_ADOPT=on (--adopt, Options.Adopt)",
+		s.opts.place(), recorded, s.opts.Identity.Record.Path(), s.opts.Identity.Record.Place()))
+}
+
+func (s *Store) refuseWith(recorded, found, text string) error {
+	w := &wrongStoreError{text: text}
 	if old := s.identity.wrong.Swap(w); old == nil || old.text != w.text {
 		s.opts.Logger.Error("redis is not the store that the data directory belongs to; nothing is read from it or written to it",
-			"store", found, "recorded", recorded, "mode", string(s.opts.Mode), "addrs", strings.Join(s.opts.Addrs, ","), "db", s.opts.DB)
+			"store", found, "place", s.opts.place(), "recorded", recorded, "recordedPlace", s.opts.Identity.Record.Place())
 	}
 	return w
 }
