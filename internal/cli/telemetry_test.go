@@ -354,7 +354,7 @@ func TestTemporality(t *testing.T) {
 // neither slows nor stops the server, nor keeps it from ending.
 func TestWrongEndpoint(t *testing.T) {
 	t.Parallel()
-	for name, endpoint := range map[string]string{"refused": nobody, "silent": silent(t), "no URL": "::://"} {
+	for name, endpoint := range map[string]string{"refused": nobody, "silent": silent(t)} {
 		for _, protocol := range []string{"http/protobuf", "grpc"} {
 			t.Run(name+" "+protocol, func(t *testing.T) {
 				t.Parallel()
@@ -410,13 +410,13 @@ func TestWrongOTELVariables(t *testing.T) {
 	t.Parallel()
 	serve := exec.Command("jackcache", "serve", "--addr", "127.0.0.1:0")
 	serve.Dir = t.TempDir()
-	serve.Env = []string{"PATH=" + os.Getenv("PATH"), quickEnd, "OTEL_EXPORTER_OTLP_ENDPOINT=http://" + nobody, "OTEL_EXPORTER_OTLP_PROTOCOL=http/json", "OTEL_TRACES_EXPORTER=zipkin"}
+	serve.Env = []string{"PATH=" + os.Getenv("PATH"), quickEnd, "OTEL_EXPORTER_OTLP_ENDPOINT=notaurl", "OTEL_EXPORTER_OTLP_PROTOCOL=http/json", "OTEL_TRACES_EXPORTER=zipkin"}
 	out, err := serve.CombinedOutput()
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != exitUsage {
 		t.Errorf("serve ended with %v", err)
 	}
-	for _, want := range []string{`OTEL_EXPORTER_OTLP_PROTOCOL is "http/json": allowed are http/protobuf and grpc`, `OTEL_TRACES_EXPORTER is "zipkin": allowed are otlp and none`} {
+	for _, want := range []string{`OTEL_EXPORTER_OTLP_ENDPOINT is "notaurl": allowed are URLs`, `OTEL_EXPORTER_OTLP_PROTOCOL is "http/json": allowed are http/protobuf and grpc`, `OTEL_TRACES_EXPORTER is "zipkin": allowed are otlp and none`} {
 		if !bytes.Contains(out, []byte(want)) {
 			t.Errorf("%s\ndoes not say %s", out, want)
 		}

@@ -70,10 +70,6 @@ func TestStore(t *testing.T) {
 	suite(t, redisstore.Options{Addrs: []string{redistest.Start(t).Addr()}})
 }
 
-func TestStoreOnSeveralConnections(t *testing.T) {
-	suite(t, redisstore.Options{Addrs: []string{redistest.Start(t).Addr()}, Connections: 4})
-}
-
 func TestStoreInACluster(t *testing.T) {
 	sec := locked(t, redisstore.Cluster)
 	c := redistest.StartCluster(t, redistest.ClusterOptions{Security: sec})
