@@ -182,6 +182,21 @@ func (s Space) Meta(k Key) string { return s.prefix + "__meta:{" + k.text + "}" 
 // Generation returns the key of an organisation's generation counter.
 func (s Space) Generation(o Org) string { return s.prefix + "__gen:" + o.esc }
 
+// Invalidated returns the key that keeps the answer to an invalidation with a
+// token, in the Cluster slot of the generation.
+func (s Space) Invalidated(o Org, token string) string {
+	return s.prefix + "__invalidated:{" + s.Generation(o) + "}:" + token
+}
+
+// Beat returns the key that has the heartbeat of the instance with an identity.
+func (s Space) Beat(identity string) string { return s.prefix + "__beat:" + escape(identity) }
+
+// SlotBeat is Beat with a salt, by which the heartbeat for a node of a Cluster
+// lies in a slot of the node.
+func (s Space) SlotBeat(identity string, salt int) string {
+	return fmt.Sprintf("%s:%d", s.Beat(identity), salt)
+}
+
 // Instance returns the key that claims an instance number.
 func (s Space) Instance(node uint16) string {
 	return fmt.Sprintf("%s__instance:%04x", s.prefix, node)

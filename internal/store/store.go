@@ -262,6 +262,9 @@ type Health struct {
 	Keys          int64
 	InFlight      int
 	Reconnects    int64
+	// Suspected counts how often a server may have lacked acknowledged writes;
+	// Confirmed those of them where it was certain.
+	Suspected, Confirmed int64
 
 	// Nodes has the masters, for a store that is made of servers.
 	Nodes []NodeHealth
@@ -281,6 +284,8 @@ type NodeHealth struct {
 	Keys       int64
 	InFlight   int
 	Reconnects int64
+	// Doubt says why it may lack acknowledged writes; empty: it has them.
+	Doubt string
 }
 
 // Offers is what a server was found to offer. The zero values mean unknown.

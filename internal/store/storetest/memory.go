@@ -23,11 +23,12 @@ type Memory struct {
 	mu            sync.Mutex
 	closed        bool                     // guarded by mu
 	generations   map[keys.Org]uint64      // guarded by mu
+	invalidated   map[token]uint64         // guarded by mu: what each invalidation led to
 	values        map[string]*value        // guarded by mu
 	conversations map[string]*conversation // guarded by mu
 }
 
-var _ store.Store = (*Memory)(nil)
+var _ store.Shared = (*Memory)(nil)
 
 // value is a stored value.
 type value struct {
@@ -44,6 +45,7 @@ func NewMemory(now func() time.Time) *Memory {
 	return &Memory{
 		now: now, since: now(),
 		generations:   map[keys.Org]uint64{},
+		invalidated:   map[token]uint64{},
 		values:        map[string]*value{},
 		conversations: map[string]*conversation{},
 	}

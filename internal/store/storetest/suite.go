@@ -39,6 +39,7 @@ func Run(t *testing.T, open func(t *testing.T, env Env) store.Store) {
 		{"Conditions", testConditions},
 		{"Reads", testReads},
 		{"Generations", testGenerations},
+		{"Shared", testShared},
 		{"Isolation", testIsolation},
 		{"Appends", testAppends},
 		{"Replaces", testReplaces},

@@ -1,0 +1,19 @@
+//go:build sabotage
+
+// Package sabotage breaks single mechanisms on purpose, so that a checker can
+// prove that it notices. It is built in with the tag "sabotage" only.
+package sabotage
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// names are those in the environment, read once.
+var names = sync.OnceValue(func() []string { return strings.Split(os.Getenv("JACKCACHE_SABOTAGE"), ",") })
+
+// On reports whether the mechanism of that name is broken on purpose: the comma
+// separated list in JACKCACHE_SABOTAGE has it.
+func On(name string) bool { return slices.Contains(names(), name) }

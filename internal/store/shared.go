@@ -1,0 +1,66 @@
+package store
+
+import (
+	"context"
+	"errors"
+
+	"github.com/jackcache/jackcache/internal/clock"
+	"github.com/jackcache/jackcache/internal/keys"
+)
+
+// ErrBlocked means that nothing may be read or written yet, or at all: it is
+// no outage that a write may wait for. It comes with ErrUnavailable.
+var ErrBlocked = errors.New("store is blocked")
+
+// Position is a place in an instance's journal. Positions grow, over restarts,
+// too. The zero Position is before every record.
+type Position uint64
+
+// Shared is a Store that lives apart from this process: it can be away, and it
+// can come back without what it had acknowledged.
+type Shared interface {
+	Store
+	// Serves reports whether an operation on the key would be sent now. It never
+	// waits.
+	Serves(k keys.Key) bool
+	// Doubtful reports whether the server that has the key may lack writes that
+	// were acknowledged: it has been away, another one stands in its place, or it
+	// was found without data; and Suspicion.Done was not called yet. It never
+	// waits. It is true before the first operation after the event is answered.
+	Doubtful(k keys.Key) bool
+	// InvalidateOnce is Invalidate that can be repeated: the same token again
+	// changes nothing and returns the generation that it led to, for at least a
+	// day, unless the store lost its data. The token is a version that was stamped
+	// for this invalidation alone.
+	InvalidateOnce(ctx context.Context, o keys.Org, known uint64, token clock.Version) (uint64, error)
+}
+
+// Witness knows what an instance was told that the store has. A Shared store
+// asks it what its heartbeats shall say, and tells it when a server may have
+// lost something. Its methods do not block.
+type Witness interface {
+	// Identity names the journal. It is the same after a restart.
+	Identity() string
+	// Position returns the end of the journal: what is recorded up to there as
+	// acknowledged by the store was acknowledged before the call. A heartbeat is
+	// sent after the call, so a server that has the heartbeat has all of that.
+	Position() Position
+	// Suspect is told of a server that serves, and may lack writes that it had
+	// acknowledged. Until Done was called the server gets no further heartbeat.
+	Suspect(Suspicion)
+}
+
+// Suspicion is what a server may have lost.
+type Suspicion struct {
+	Server string // its address
+	Reason string // in words, for the log
+	// From is what the heartbeat that the server has says: all up to it is there.
+	// Zero: there is none, everything may be missing.
+	From Position
+	// Confirmed: the heartbeat is gone, or older than one that was acknowledged.
+	Confirmed bool
+	// Covers reports whether the server may lack the key.
+	Covers func(key string) bool
+	// Done is called once all that was acknowledged after From was applied again.
+	Done func()
+}

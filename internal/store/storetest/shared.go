@@ -1,0 +1,101 @@
+package storetest
+
+import (
+	"context"
+	"sync"
+	"testing"
+
+	"github.com/jackcache/jackcache/internal/clock"
+	"github.com/jackcache/jackcache/internal/keys"
+	"github.com/jackcache/jackcache/internal/store"
+)
+
+// testShared tests what a store.Shared promises beside a store.Store; others
+// have nothing to be tested here.
+func testShared(t *testing.T, s *suite) {
+	st, ok := s.Store.(store.Shared)
+	if !ok {
+		return
+	}
+	once := func(t *testing.T, o keys.Org, known uint64, token clock.Version) uint64 {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), callTime)
+		defer cancel()
+		g, err := st.InvalidateOnce(ctx, o, known, token)
+		if err != nil {
+			t.Fatalf("invalidate %q once: %v", o, err)
+		}
+		return g
+	}
+	t.Run("serves", func(t *testing.T) {
+		if k := s.newValue(t); !st.Serves(k) || st.Doubtful(k) {
+			t.Errorf("serves %v, doubtful %v", st.Serves(k), st.Doubtful(k))
+		}
+	})
+	t.Run("repeated", func(t *testing.T) {
+		o, v := s.newOrg(t), s.versions(3)
+		for i, c := range []struct {
+			token           int
+			known, want, is uint64 // is: what the generation is afterwards
+		}{
+			{0, 0, 1, 1}, {0, 0, 1, 1}, {1, 0, 2, 2}, {0, 5, 1, 2}, {2, 1 << 40, 1<<40 + 1, 1<<40 + 1}, {1, 0, 2, 1<<40 + 1}, {2, 0, 1<<40 + 1, 1<<40 + 1},
+		} {
+			if g := once(t, o, c.known, v[c.token]); g != c.want {
+				t.Errorf("%d: token %d above %d gives %d, want %d", i, c.token, c.known, g, c.want)
+			}
+			if g := s.generation(t, o); g != c.is {
+				t.Errorf("%d: the generation is %d, want %d", i, g, c.is)
+			}
+		}
+		if g := s.invalidate(t, o, 0); g != 1<<40+2 {
+			t.Errorf("invalidated after that: %d", g)
+		}
+	})
+	t.Run("of each organisation", func(t *testing.T) {
+		a, b, v := s.newOrg(t), s.newOrg(t), s.clock.Now()
+		if g, h := once(t, a, 7, v), once(t, b, 0, v); g != 8 || h != 1 {
+			t.Errorf("one token in two organisations gives %d and %d, want 8 and 1", g, h)
+		}
+	})
+	t.Run("of the directory", func(t *testing.T) {
+		v := s.clock.Now()
+		g := once(t, keys.Org{}, 0, v)
+		if again := once(t, keys.Org{}, g, v); again != g || s.generation(t, keys.Org{}) != g {
+			t.Errorf("%d, and again %d", g, again)
+		}
+	})
+	t.Run("concurrent", func(t *testing.T) {
+		const tokens, callers = 5, 8
+		o, v := s.newOrg(t), s.versions(tokens)
+		var (
+			calls sync.WaitGroup
+			mu    sync.Mutex
+			led   = map[int]map[uint64]bool{}
+		)
+		for i := range tokens * callers {
+			calls.Go(func() {
+				ctx, cancel := context.WithTimeout(context.Background(), callTime)
+				defer cancel()
+				g, err := st.InvalidateOnce(ctx, o, 0, v[i%tokens])
+				mu.Lock()
+				defer mu.Unlock()
+				if err != nil {
+					t.Errorf("token %d: %v", i%tokens, err)
+				}
+				if led[i%tokens] == nil {
+					led[i%tokens] = map[uint64]bool{}
+				}
+				led[i%tokens][g] = true
+			})
+		}
+		calls.Wait()
+		if g := s.generation(t, o); g != tokens {
+			t.Errorf("%d tokens, each %d times, led to generation %d", tokens, callers, g)
+		}
+		for token, gs := range led {
+			if len(gs) != 1 {
+				t.Errorf("token %d led to %v", token, gs)
+			}
+		}
+	})
+}
