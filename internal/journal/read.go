@@ -1,0 +1,295 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackcache/jackcache/internal/keys"
+	"github.com/jackcache/jackcache/internal/store"
+)
+
+// place is where a record stands, and what the index says of it.
+type place struct {
+	seg  *segment
+	off  int64
+	size int
+	pos  Position
+	kind Kind
+	// assigned: generation was decided. current: it is to be raised to generation.
+	assigned, current bool
+	generation        uint64
+}
+
+func (s *state) placeLocked(i int32) place {
+	r := s.recs.at(i)
+	p := place{seg: s.numbers[r.seg], off: int64(r.off), size: int(r.size), pos: r.pos, kind: r.kind}
+	if r.kind == Pending {
+		pe := s.pend[r.pos]
+		p.assigned, p.generation = pe.assigner != 0, pe.generation
+	}
+	return p
+}
+
+// read returns the record at a place.
+func (j *Journal) read(p place) (*Record, error) {
+	frame, err := p.seg.read(p.off, p.size)
+	if err != nil {
+		return nil, err
+	}
+	r, err := decodeRecord(j.o.Space, p.pos, frame[frameHead:])
+	if err != nil {
+		return nil, fmt.Errorf("read %s at %d: %w", p.seg.name, p.off, err)
+	}
+	if p.assigned || p.current && p.generation > r.Op.Generation {
+		r.Op.Generation = p.generation
+	}
+	return r, nil
+}
+
+// HasPending reports whether something is pending for a key.
+func (j *Journal) HasPending(k keys.Key) bool {
+	if j.PendingCount() == 0 {
+		return false
+	}
+	h := j.hash.text(k.String())
+	s := j.state
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	i, ok := s.keys[h]
+	return ok && s.entries.at(i).pending > 0
+}
+
+// Outstanding returns up to limit pending records after a position, in order.
+// It reads their keys from disk; one that cannot be read is left out, and logged.
+func (j *Journal) Outstanding(after Position, limit int) []Outstanding {
+	places, orgs := j.pendingAfter(after, limit)
+	var out []Outstanding
+	for i, p := range places {
+		o := Outstanding{Position: p.pos, Kind: p.kind, Org: orgs[i], Assigned: p.assigned, Generation: p.generation}
+		if p.kind == Pending {
+			r, err := j.readMoved(p)
+			if err != nil {
+				j.o.Logger.Error("a pending record of the journal cannot be read", "position", p.pos, "error", err)
+				continue
+			}
+			if r == nil {
+				continue // resolved meanwhile
+			}
+			o.Key = r.Op.Key
+		}
+		out = append(out, o)
+	}
+	return out
+}
+
+func (j *Journal) pendingAfter(after Position, limit int) (places []place, orgs []keys.Org) {
+	s := j.state
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, p := range s.order.after(after) {
+		if len(places) >= limit {
+			break
+		}
+		if pe, ok := s.pend[p]; ok {
+			places, orgs = append(places, s.placeLocked(pe.rec)), append(orgs, pe.org)
+		}
+	}
+	return places, orgs
+}
+
+// readMoved reads a pending record, once more where it was moved to another
+// segment meanwhile. It returns nil if it is not pending any more.
+func (j *Journal) readMoved(p place) (*Record, error) {
+	r, err := j.read(p)
+	for range 2 {
+		if err == nil {
+			return r, nil
+		}
+		now, ok := j.pendingAt(p.pos)
+		if !ok {
+			return nil, nil
+		}
+		r, err = j.read(now)
+	}
+	return r, err
+}
+
+func (j *Journal) pendingAt(p Position) (place, bool) {
+	s := j.state
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	pe, ok := s.pend[p]
+	if !ok {
+		return place{}, false
+	}
+	return s.placeLocked(pe.rec), true
+}
+
+// Read returns pending records. Those that are not pending any more are left out.
+// The generation of an Op is the one that was assigned, if one was.
+func (j *Journal) Read(ps ...Position) ([]*Record, error) {
+	var out []*Record
+	for _, p := range ps {
+		at, ok := j.pendingAt(p)
+		if !ok {
+			continue
+		}
+		r, err := j.readMoved(at)
+		if err != nil {
+			return nil, fmt.Errorf("read journal: %w", err)
+		}
+		if r != nil {
+			out = append(out, r)
+		}
+	}
+	return out, nil
+}
+
+// Known returns what the journal knows of a key, in order: of a value the record
+// with the highest generation and version and all that are pending; of a
+// conversation what was written since its floor, the newest Replace included, as
+// far as it is indexed. Pending records that an Invalidation ended are left out,
+// and so is what is of a lower generation than the organisation's.
+//
+// A pending record that was not assigned will be applied under the generation
+// that is current then: its Op has that of the organisation, as far as known.
+func (j *Journal) Known(k keys.Key) ([]*Record, error) { return j.KnownAfter(k, 0) }
+
+// KnownAfter is Known without what stands at a position or before it.
+func (j *Journal) KnownAfter(k keys.Key, after Position) ([]*Record, error) {
+	for range 3 {
+		out, again, err := j.known(k, after)
+		if !again {
+			return out, err
+		}
+	}
+	out, _, err := j.known(k, after)
+	return out, err
+}
+
+// known is Known. It asks to be called again when what it was about to read was
+// moved or dropped meanwhile.
+func (j *Journal) known(k keys.Key, after Position) (out []*Record, again bool, err error) {
+	h := j.hash.text(k.String())
+	j.state.mu.RLock()
+	places := j.state.knownLocked(h, k.Org())
+	j.state.mu.RUnlock()
+	for _, p := range places {
+		if p.pos <= after {
+			continue
+		}
+		r, err := j.read(p)
+		if errors.Is(err, errGone) || errors.Is(err, errFrame) {
+			again = true
+			continue
+		}
+		if err != nil {
+			return nil, false, fmt.Errorf("read journal: %w", err)
+		}
+		if r.Op.Key == k {
+			out = append(out, r)
+		}
+	}
+	if again {
+		err = fmt.Errorf("read journal: %w", errFrame)
+	}
+	return out, again, err
+}
+
+func (s *state) knownLocked(h keyHash, o keys.Org) []place {
+	k, ok := s.keys[h]
+	if !ok {
+		return nil
+	}
+	generation := s.generationLocked(o)
+	var visible []int32
+	top := int32(none)
+	for i := s.entries.at(k).head; i != none; i = s.recs.at(i).next {
+		r := s.recs.at(i)
+		if g, fixed := s.belongsLocked(r); fixed && g < generation {
+			continue
+		}
+		visible = append(visible, i)
+		if r.action != store.Append && (top == none || s.exceedsLocked(i, top, generation)) {
+			top = i
+		}
+	}
+	var places []place
+	for _, i := range visible {
+		r := s.recs.at(i)
+		if r.kind == Applied && i != top && top != none && (r.action != store.Append || r.version.Compare(s.recs.at(top).version) < 0) {
+			continue
+		}
+		p := s.placeLocked(i)
+		if r.kind == Pending && !p.assigned {
+			p.current, p.generation = true, generation
+		}
+		places = append(places, p)
+	}
+	return places
+}
+
+// belongsLocked returns the generation of a record, and whether that is decided.
+func (s *state) belongsLocked(r *rec) (generation uint64, fixed bool) {
+	if r.kind != Pending {
+		return r.generation, true
+	}
+	pe := s.pend[r.pos]
+	return pe.generation, pe.assigner != 0
+}
+
+// exceedsLocked reports whether record i of a key comes out on top of another:
+// of a value by generation and version, of a conversation by version.
+func (s *state) exceedsLocked(i, top int32, generation uint64) bool {
+	a, b := s.recs.at(i), s.recs.at(top)
+	if a.action == store.Set {
+		ga, fixed := s.belongsLocked(a)
+		if !fixed {
+			ga = max(ga, generation)
+		}
+		gb, fixed := s.belongsLocked(b)
+		if !fixed {
+			gb = max(gb, generation)
+		}
+		if ga != gb {
+			return ga > gb
+		}
+	}
+	return a.version.Compare(b.version) > 0
+}
+
+// Newest reports whether the journal knows of nothing that makes an Applied record
+// without effect: a later version of the value, or a higher floor; or, but for a
+// Replace, which raises a floor in any case, a higher generation.
+func (j *Journal) Newest(r *Record) bool {
+	op := &r.Op
+	h := j.hash.text(op.Key.String())
+	s := j.state
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if op.Action != store.Replace && op.Generation < s.generationLocked(op.Key.Org()) {
+		return false
+	}
+	k, ok := s.keys[h]
+	if !ok || s.entries.at(k).top == none {
+		return true
+	}
+	top := s.recs.at(s.entries.at(k).top)
+	if op.Action == store.Set {
+		return top.compare(op.Generation, op.Version) <= 0
+	}
+	return top.version.Compare(op.Version) <= 0
+}
+
+// ExpiresAt returns the latest expiry that is known for the key; zero for none.
+func (j *Journal) ExpiresAt(k keys.Key) time.Time {
+	h := j.hash.text(k.String())
+	s := j.state
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if i, ok := s.keys[h]; ok {
+		return instant(s.entries.at(i).expires)
+	}
+	return time.Time{}
+}
