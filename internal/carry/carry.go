@@ -53,6 +53,9 @@ type Options struct {
 	Space keys.Space
 	// Now is the time of the source.
 	Now func() time.Time
+	// Keep is called with each operation that is in the target: it keeps what the
+	// target may lose, and the source will not be there any more.
+	Keep func(ctx context.Context, op store.Op) error
 	// Finish is called once everything is in the target, and again until it
 	// succeeds: it closes the source and puts it away.
 	Finish func(ctx context.Context) error
@@ -62,7 +65,7 @@ type Options struct {
 // Store is a target that serves nothing until everything of the source is in
 // it. Safe for concurrent use.
 type Store struct {
-	store.Store
+	store.Shared
 	source Source
 	opts   Options
 
@@ -80,9 +83,9 @@ type Store struct {
 
 // Over begins to carry what source holds into target, in the background. Close
 // ends that, and closes both.
-func Over(target store.Store, source Source, o Options) *Store {
+func Over(target store.Shared, source Source, o Options) *Store {
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Store{Store: target, source: source, opts: o, ended: make(chan struct{}), cancel: cancel, under: make(map[keys.Org]uint64)}
+	s := &Store{Shared: target, source: source, opts: o, ended: make(chan struct{}), cancel: cancel, under: make(map[keys.Org]uint64)}
 	go func() {
 		defer close(s.ended)
 		s.run(ctx)
@@ -106,11 +109,11 @@ func (s *Store) Close(ctx context.Context) error {
 	select {
 	case <-s.ended:
 		if !s.done.Load() {
-			return errors.Join(s.source.Close(ctx), s.Store.Close(ctx))
+			return errors.Join(s.source.Close(ctx), s.Shared.Close(ctx))
 		}
 	case <-ctx.Done(): // its operations end with the target
 	}
-	return s.Store.Close(ctx)
+	return s.Shared.Close(ctx)
 }
 
 // run carries until it is done or ctx ends.
@@ -189,7 +192,7 @@ func (s *Store) prepare(ctx context.Context) error {
 	}
 	for _, o := range append(orgs, keys.Org{}) {
 		ctx, cancel := context.WithTimeout(ctx, callTime)
-		g, err := s.Store.Generation(ctx, o)
+		g, err := s.Shared.Generation(ctx, o)
 		if err == nil {
 			s.under[o], err = s.source.CarryUnder(ctx, o, g)
 		}
@@ -216,7 +219,7 @@ func (s *Store) offset(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	start := s.opts.Now()
-	res, err := s.Store.Apply(ctx, store.Op{
+	res, err := s.Shared.Apply(ctx, store.Op{
 		Action: store.Set, Mode: store.Merge, Key: s.opts.Space.Key("clock", o, id),
 		Version: clock.Historic(time.Unix(1, 0), 0), ExpiresAt: time.Unix(1, 0),
 	})
@@ -287,7 +290,7 @@ func (s *Store) carry(ctx context.Context, c store.Contents) {
 		recall := func(ctx context.Context) error {
 			ctx, cancel := context.WithTimeout(ctx, callTime)
 			defer cancel()
-			return s.Store.Recall(ctx, p)
+			return s.Shared.Recall(ctx, p)
 		}
 		if !s.insist(ctx, "redis", recall) {
 			return
@@ -310,7 +313,7 @@ func (s *Store) apply(ctx context.Context, op store.Op) error {
 		return err
 	}
 	for range 3 {
-		res, err := s.Store.Apply(ctx, op)
+		res, err := s.Shared.Apply(ctx, op)
 		if err != nil {
 			return err
 		}
@@ -323,7 +326,10 @@ func (s *Store) apply(ctx context.Context, op store.Op) error {
 			continue
 		case res.Status == store.Applied:
 			s.carried.Add(1)
-		case res.Status != store.Unchanged && res.Status != store.Expired:
+			return s.opts.Keep(ctx, op)
+		case res.Status == store.Unchanged:
+			return s.opts.Keep(ctx, op)
+		case res.Status != store.Expired:
 			s.newer.Add(1)
 		}
 		return nil
@@ -338,7 +344,7 @@ func (s *Store) forgotten(ctx context.Context, op store.Op) (bool, error) {
 	if op.Action != store.Set || op.Key.Org().IsZero() {
 		return false, nil
 	}
-	r, err := s.Store.Get(ctx, s.opts.Space.Forgotten(op.Key))
+	r, err := s.Shared.Get(ctx, s.opts.Space.Forgotten(op.Key))
 	if err != nil || !r.Live() || r.Value.Version.Compare(op.Version) < 0 {
 		return false, err
 	}

@@ -68,12 +68,22 @@ func inRedis(t testing.TB, addr string) *redisstore.Store {
 }
 
 // keepOpen keeps Close from closing what the test still reads.
-type keepOpen struct{ store.Store }
+type keepOpen struct{ store.Shared }
 
 func (keepOpen) Close(context.Context) error { return nil }
 
+// here is a store that is never away, as a target.
+type here struct{ store.Store }
+
+func (here) Serves(keys.Key) bool   { return true }
+func (here) Doubtful(keys.Key) bool { return false }
+
+func (h here) InvalidateOnce(ctx context.Context, o keys.Org, known uint64, _ clock.Version) (uint64, error) {
+	return h.Invalidate(ctx, o, known)
+}
+
 // carryOver carries source into target and waits for the end.
-func carryOver(t rapid.TB, source carry.Source, target store.Store, space keys.Space) {
+func carryOver(t rapid.TB, source carry.Source, target store.Shared, space keys.Space) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -82,10 +92,10 @@ func carryOver(t rapid.TB, source carry.Source, target store.Store, space keys.S
 	must(t, c.Close(ctx))
 }
 
-func over(t rapid.TB, target store.Store, source carry.Source, space keys.Space, now func() time.Time) *carry.Store {
+func over(t rapid.TB, target store.Shared, source carry.Source, space keys.Space, now func() time.Time) *carry.Store {
 	t.Helper()
 	return carry.Over(target, source, carry.Options{
-		Space: space, Now: now, Finish: func(context.Context) error { return nil }, Logger: slog.New(slog.DiscardHandler),
+		Space: space, Now: now, Keep: func(context.Context, store.Op) error { return nil }, Finish: func(context.Context) error { return nil }, Logger: slog.New(slog.DiscardHandler),
 	})
 }
 
@@ -230,10 +240,10 @@ func told(placed []store.Placed) []store.Placed {
 func TestCarriedIsTheSame(t *testing.T) {
 	server := redistest.Start(t)
 	space := devSpace(t)
-	targets := map[string]func(t testing.TB) store.Store{
-		"memory":   func(testing.TB) store.Store { return storetest.NewMemory(nil) },
-		"embedded": func(t testing.TB) store.Store { return embedded(t) },
-		"redis":    func(t testing.TB) store.Store { return inRedis(t, server.Addr()) },
+	targets := map[string]func(t testing.TB) store.Shared{
+		"memory":   func(testing.TB) store.Shared { return storetest.NewMemory(nil) },
+		"embedded": func(t testing.TB) store.Shared { return here{embedded(t)} },
+		"redis":    func(t testing.TB) store.Shared { return inRedis(t, server.Addr()) },
 	}
 	for name, open := range targets {
 		t.Run(name, func(t *testing.T) {

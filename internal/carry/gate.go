@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/jackcache/jackcache/internal/clock"
 	"github.com/jackcache/jackcache/internal/keys"
 	"github.com/jackcache/jackcache/internal/store"
 )
@@ -15,7 +16,7 @@ func (s *Store) refuse() error {
 	if s.done.Load() {
 		return nil
 	}
-	return fmt.Errorf("%w: %s", store.ErrUnavailable, s.progress())
+	return fmt.Errorf("%w: %w: %s", store.ErrUnavailable, store.ErrBlocked, s.progress())
 }
 
 // progress tells how far the carry-over is, in words.
@@ -35,7 +36,7 @@ func (s *Store) Get(ctx context.Context, k keys.Key) (store.Read, error) {
 	if err := s.refuse(); err != nil {
 		return store.Read{}, err
 	}
-	return s.Store.Get(ctx, k)
+	return s.Shared.Get(ctx, k)
 }
 
 // GetMany implements store.Store.
@@ -43,7 +44,7 @@ func (s *Store) GetMany(ctx context.Context, ks []keys.Key) ([]store.Read, error
 	if err := s.refuse(); err != nil {
 		return nil, err
 	}
-	return s.Store.GetMany(ctx, ks)
+	return s.Shared.GetMany(ctx, ks)
 }
 
 // Messages implements store.Store.
@@ -51,7 +52,7 @@ func (s *Store) Messages(ctx context.Context, k keys.Key, last int) (store.Log, 
 	if err := s.refuse(); err != nil {
 		return store.Log{}, err
 	}
-	return s.Store.Messages(ctx, k, last)
+	return s.Shared.Messages(ctx, k, last)
 }
 
 // Apply implements store.Store.
@@ -59,7 +60,7 @@ func (s *Store) Apply(ctx context.Context, op store.Op) (store.Result, error) {
 	if err := s.refuse(); err != nil {
 		return store.Result{}, err
 	}
-	return s.Store.Apply(ctx, op)
+	return s.Shared.Apply(ctx, op)
 }
 
 // Generation implements store.Store.
@@ -67,7 +68,7 @@ func (s *Store) Generation(ctx context.Context, o keys.Org) (uint64, error) {
 	if err := s.refuse(); err != nil {
 		return 0, err
 	}
-	return s.Store.Generation(ctx, o)
+	return s.Shared.Generation(ctx, o)
 }
 
 // Invalidate implements store.Store.
@@ -75,15 +76,26 @@ func (s *Store) Invalidate(ctx context.Context, o keys.Org, known uint64) (uint6
 	if err := s.refuse(); err != nil {
 		return 0, err
 	}
-	return s.Store.Invalidate(ctx, o, known)
+	return s.Shared.Invalidate(ctx, o, known)
 }
+
+// InvalidateOnce implements store.Shared.
+func (s *Store) InvalidateOnce(ctx context.Context, o keys.Org, known uint64, token clock.Version) (uint64, error) {
+	if err := s.refuse(); err != nil {
+		return 0, err
+	}
+	return s.Shared.InvalidateOnce(ctx, o, known, token)
+}
+
+// Serves implements store.Shared.
+func (s *Store) Serves(k keys.Key) bool { return s.done.Load() && s.Shared.Serves(k) }
 
 // RaiseGeneration implements store.Store.
 func (s *Store) RaiseGeneration(ctx context.Context, o keys.Org, g uint64) (uint64, error) {
 	if err := s.refuse(); err != nil {
 		return 0, err
 	}
-	return s.Store.RaiseGeneration(ctx, o, g)
+	return s.Shared.RaiseGeneration(ctx, o, g)
 }
 
 // List implements store.Store.
@@ -91,7 +103,7 @@ func (s *Store) List(ctx context.Context, q store.Query) (store.Page, error) {
 	if err := s.refuse(); err != nil {
 		return store.Page{}, err
 	}
-	return s.Store.List(ctx, q)
+	return s.Shared.List(ctx, q)
 }
 
 // Recall implements store.Store.
@@ -99,7 +111,7 @@ func (s *Store) Recall(ctx context.Context, p store.Past) error {
 	if err := s.refuse(); err != nil {
 		return err
 	}
-	return s.Store.Recall(ctx, p)
+	return s.Shared.Recall(ctx, p)
 }
 
 // Sweep implements store.Store.
@@ -107,7 +119,7 @@ func (s *Store) Sweep(ctx context.Context, o keys.Org) (int, error) {
 	if err := s.refuse(); err != nil {
 		return 0, err
 	}
-	return s.Store.Sweep(ctx, o)
+	return s.Shared.Sweep(ctx, o)
 }
 
 // Orgs implements store.Store.
@@ -115,12 +127,12 @@ func (s *Store) Orgs(ctx context.Context) ([]keys.Org, error) {
 	if err := s.refuse(); err != nil {
 		return nil, err
 	}
-	return s.Store.Orgs(ctx)
+	return s.Shared.Orgs(ctx)
 }
 
 // Health is the target's, and blocked while the carry-over is under way.
 func (s *Store) Health() store.Health {
-	h := s.Store.Health()
+	h := s.Shared.Health()
 	if s.done.Load() {
 		if n := s.damaged.Load(); n > 0 {
 			h.Warnings = append(h.Warnings, fmt.Sprintf("%s parts of the embedded store could not be read and were not carried over; see the log", grouped(n)))

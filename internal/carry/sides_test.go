@@ -22,7 +22,7 @@ type sides struct {
 	clock        *clock.Clock
 	org          keys.Org
 	source       *filestore.Store
-	target       store.Store
+	target       store.Shared
 	value, other keys.Key
 	talk         keys.Key
 }

@@ -21,6 +21,7 @@ type facts struct {
 	warnings []string          // guarded by mu
 	offers   store.Offers      // guarded by mu
 	told     bool              // guarded by mu: what it offers
+	events   uint64            // guarded by mu: in the node's doubt, when info was read
 	refusal  string            // guarded by mu: of the last heartbeat, a write; empty: it was taken
 }
 
@@ -54,6 +55,7 @@ func (n *node) inspect(ctx context.Context) {
 	v := &n.facts
 	v.mu.Lock()
 	same, before := v.told && v.info["run_id"] == info["run_id"], v.offers
+	n.compareLocked(info)
 	v.mu.Unlock()
 	offers := offersOf(info)
 	if same {
@@ -79,6 +81,20 @@ func (n *node) inspect(ctx context.Context) {
 	if !same {
 		n.tellOffers(offers, warned)
 	}
+}
+
+// compareLocked notes that the server is another one than the last time, or that
+// its writes go another way than at the last look, if nothing else tells that.
+func (n *node) compareLocked(info map[string]string) {
+	v := &n.facts
+	events := n.doubt.events.Load()
+	if old := v.info["run_id"]; events == v.events && old != "" && info["run_id"] != "" && old != info["run_id"] {
+		n.doubt.happened("its run_id changed")
+	}
+	if stream := n.stream.Load(); stream != nil && *stream != "" && info["master_replid"] != "" && *stream != info["master_replid"] && !n.doubt.doubted() {
+		n.doubt.happened("its master_replid changed")
+	}
+	v.events = events
 }
 
 // tellOffers logs once what a server offers and what is degraded by it.
@@ -150,6 +166,9 @@ func (n *node) health() store.NodeHealth {
 	h := store.NodeHealth{
 		Addr: n.addr, Since: since, Problem: reason,
 		InFlight: int(n.waiting.Load()), Reconnects: n.reconnects.Load(),
+	}
+	if n.s.opts.Witness != nil {
+		h.Doubt = n.doubt.text()
 	}
 	n.facts.mu.Lock()
 	defer n.facts.mu.Unlock()

@@ -12,6 +12,7 @@ import (
 func (s *Store) Health() store.Health {
 	l := s.layout.Load()
 	h := store.Health{Kind: "redis", State: store.Up, Since: s.begun, Reconnects: s.reconnects.Load()}
+	h.Suspected, h.Confirmed = s.beats.suspected.Load(), s.beats.confirmed.Load()
 	s.mu.Lock()
 	problem, since, claimed := s.problem, s.since, s.claimed
 	s.mu.Unlock()

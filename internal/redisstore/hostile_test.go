@@ -338,7 +338,7 @@ func TestBlackholedMasters(t *testing.T) {
 		t.Error(err)
 	}
 	before := dials.Load()
-	l, err := s.newLink("192.0.2.99:7000", func(*link) {})
+	l, err := s.newLink("192.0.2.99:7000", &node{s: s})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,7 +47,9 @@ type wrongStoreError struct{ text string }
 
 func (e *wrongStoreError) Error() string { return e.text }
 
-func (e *wrongStoreError) Unwrap() []error { return []error{store.ErrWrongStore, errOpen} }
+func (e *wrongStoreError) Unwrap() []error {
+	return []error{store.ErrWrongStore, store.ErrBlocked, errOpen}
+}
 
 // identity is what is known of the deployment that the addresses lead to.
 type identity struct {
@@ -179,6 +181,9 @@ func (s *Store) lostData(id string) {
 	again := time.Since(s.identity.lost) < tellLoss
 	s.identity.lost = time.Now()
 	s.identity.told.Unlock()
+	if n := s.layout.Load().node(s.opts.Space.Store()); n != nil {
+		n.doubt.happened("the id of the store is gone")
+	}
 	s.opts.Logger.Error("redis has lost its data: the id of the store is gone from it; it gets the recorded one again", "store", id, "again", again)
 }
 
@@ -233,7 +238,15 @@ func (s *Store) identified(h store.Health) store.Health {
 	s.identity.told.Unlock()
 	if !lost.IsZero() && time.Since(lost) < tellLoss {
 		h.Warnings = append(h.Warnings, "redis had lost its data at "+lost.UTC().Format(time.RFC3339)+
-			" (it was there without the store's id): what it held is gone; give it persistence, or replicas")
+			" (it was there without the store's id); "+s.afterLoss()+"; give it persistence, or replicas")
 	}
 	return h
+}
+
+// afterLoss says what becomes of what a deployment held that came back empty.
+func (s *Store) afterLoss() string {
+	if s.opts.Witness == nil {
+		return "what it held is gone"
+	}
+	return "it is given again what the journals of the instances hold"
 }

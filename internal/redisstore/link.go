@@ -49,17 +49,17 @@ func (l *link) call() rueidis.Client {
 }
 
 // newLink makes the connections to a server, which are dialled when they are
-// used. OnEnd is called when a connection of the calls ends. Each connection has
+// used. N is told when a connection for calls is made and when it ends. Each connection has
 // a client of its own, so that a prober can prove each: one that has to be
 // dialled keeps callers waiting whatever their deadline.
-func (s *Store) newLink(addr string, onEnd func(*link)) (*link, error) {
+func (s *Store) newLink(addr string, n *node) (*link, error) {
 	l := &link{}
-	peer := server{addr: addr, access: s.opts.Access, db: s.opts.DB, ring: ringScale, read: readBuffer, write: writeBuffer}
+	peer := server{addr: addr, access: s.opts.Access, db: s.opts.DB, ring: ringScale, read: readBuffer, write: writeBuffer, onDial: n.connected}
 	// OnInvalidations is called with nil when a connection ends, also where
 	// nothing is tracked.
 	peer.onEnd = func(m []rueidis.RedisMessage) {
 		if m == nil {
-			onEnd(l)
+			n.lost(l)
 		}
 	}
 	for range s.opts.Connections {
@@ -70,7 +70,8 @@ func (s *Store) newLink(addr string, onEnd func(*link)) (*link, error) {
 		}
 		l.calls = append(l.calls, c)
 	}
-	peer.onEnd, peer.ring, peer.read, peer.write = nil, jobRingScale, jobBuffer, jobBuffer
+	peer.onEnd, peer.onDial = nil, nil // what is at the end of these is found out by heartbeats
+	peer.ring, peer.read, peer.write = jobRingScale, jobBuffer, jobBuffer
 	jobs, err := s.connect(peer)
 	if err != nil {
 		l.close()
@@ -97,6 +98,7 @@ type server struct {
 	ring        int // logarithm of the commands under way
 	read, write int // bytes of buffers
 	onEnd       func([]rueidis.RedisMessage)
+	onDial      func() // nil: nobody is told
 }
 
 // errNotYet is what a dial gets while its client is being made: connections are
@@ -125,7 +127,11 @@ func (s *Store) connect(to server) (rueidis.Client, error) {
 			if !made.Load() {
 				return nil, errNotYet
 			}
-			return dial(ctx, addr, d, c)
+			conn, err := dial(ctx, addr, d, c)
+			if err == nil && to.onDial != nil {
+				to.onDial()
+			}
+			return conn, err
 		},
 	}
 	if a.Credentials != nil {

@@ -26,6 +26,7 @@ func (n *node) monitor() {
 	beat := time.NewTicker(beatEvery)
 	defer beat.Stop()
 	next := time.Now()
+	seen := n.doubt.events.Load()
 	for {
 		select {
 		case <-n.life.Done():
@@ -37,9 +38,11 @@ func (n *node) monitor() {
 			continue
 		}
 		n.beat()
-		if time.Now().Before(next) {
+		events := n.doubt.events.Load()
+		if time.Now().Before(next) && events == seen {
 			continue
 		}
+		seen = events
 		ctx, cancel := context.WithTimeout(n.life, jobTime)
 		n.inspect(ctx)
 		cancel()

@@ -59,6 +59,10 @@ type node struct {
 	facts   facts
 	logger  *slog.Logger
 	trips   trips
+	doubt   doubt
+	pulse   pulse
+	first   bool // nobody could call before it is looked at for the first time
+	stream  atomic.Pointer[string] // of writes, as the last look gave it; nil: there was none
 
 	link atomic.Pointer[link]
 	life context.Context // ends with the node
@@ -66,7 +70,7 @@ type node struct {
 
 	mu     sync.Mutex     // held where done and jobs grow and closed is set
 	closed atomic.Bool    // written with mu held
-	done   sync.WaitGroup // watch and monitor
+	done   sync.WaitGroup // watch, monitor and attend
 	jobs   sync.WaitGroup // commands of jobs
 
 	reconnects atomic.Int64
@@ -81,8 +85,10 @@ func (s *Store) newNode(addr string) (*node, error) {
 	}
 	n.life, n.end = context.WithCancel(context.Background())
 	n.trips.observer, n.trips.addr = s.trips, addr
+	n.doubt.begin()
+	n.first = !s.started.Load()
 	n.setProbe(nil)
-	l, err := s.newLink(addr, n.lost)
+	l, err := s.newLink(addr, n)
 	if err != nil {
 		return nil, err
 	}
@@ -96,6 +102,10 @@ func (n *node) start() {
 	defer n.mu.Unlock()
 	if n.closed.Load() {
 		return
+	}
+	if n.s.opts.Witness != nil {
+		n.done.Add(1)
+		go func() { defer n.done.Done(); n.attend() }()
 	}
 	n.done.Add(2)
 	go func() { defer n.done.Done(); n.watch() }()
@@ -137,6 +147,7 @@ func (n *node) do(ctx context.Context, c call, f func(*link) error) error {
 
 // learn tells the breaker what came of a call; patient is for judge.
 func (n *node) learn(c call, err error, patient bool) {
+	n.heed(err)
 	switch judge(err, patient) {
 	case fine:
 		n.breaker.Success()
@@ -168,7 +179,9 @@ func (n *node) job(f func(*link) error) error {
 	n.jobs.Add(1)
 	n.mu.Unlock()
 	defer n.jobs.Done()
-	return f(n.link.Load())
+	err := f(n.link.Load())
+	n.heed(err)
+	return err
 }
 
 // lost is called when a connection for calls ends.
@@ -178,31 +191,42 @@ func (n *node) lost(l *link) {
 	}
 	n.reconnects.Add(1)
 	n.s.reconnects.Add(1)
+	n.doubt.happened("the connection was lost")
 	n.breaker.Trip("the connection was lost")
 }
+
+// connected is called when a connection is made, before anything is sent on it:
+// who is at its end may be another one than before.
+func (n *node) connected() { n.doubt.happened("it was connected anew") }
 
 // watch is the prober: while the breaker is open it alone asks the node, with a
 // write, because a replica answers reads.
 func (n *node) watch() {
+	told := newOutages(n.logger, n.addr)
 	for {
 		if n.breaker.Allow() {
 			select {
 			case <-n.life.Done():
 				return
+			case <-told.calm.C:
+				told.settle()
+				continue
 			case <-n.breaker.Opened():
 				continue // it may have closed meanwhile
 			}
 		}
 		_, since, reason, openings := n.breaker.Snapshot()
+		n.doubt.happened(reason) // before it can close
 		if openings > 1 {
-			n.logger.Warn("redis does not answer; calls to it are refused until it does", "addr", n.addr, "reason", reason)
+			told.begin(reason)
 		}
 		n.s.kick()
 		if !n.probeUntilClosed() {
 			return
 		}
+		n.doubt.nudge()
 		if openings > 1 {
-			n.logger.Info("redis answers again", "addr", n.addr, "after", time.Since(since).Round(time.Millisecond).String())
+			told.end(since)
 		}
 	}
 }
@@ -294,7 +318,7 @@ func (n *node) setProbe(l *layout) {
 // relink makes the connections anew, so that the name of the server is looked
 // up again.
 func (n *node) relink() {
-	l, err := n.s.newLink(n.addr, n.lost)
+	l, err := n.s.newLink(n.addr, n)
 	if err != nil {
 		n.logger.Warn("redis cannot be connected anew", "addr", n.addr, "err", err)
 		return

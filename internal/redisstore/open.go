@@ -21,6 +21,7 @@ import (
 
 	"github.com/jackcache/jackcache/internal/clock"
 	"github.com/jackcache/jackcache/internal/keys"
+	"github.com/jackcache/jackcache/internal/sabotage"
 	"github.com/jackcache/jackcache/internal/store"
 )
 
@@ -72,6 +73,10 @@ type Options struct {
 	// Timeout is the budget of one operation; it tells callers who gave up early
 	// from a server that does not answer.
 	Timeout time.Duration
+	// Witness is asked what heartbeats say, and told when a server may have lost
+	// something, from before Open returns on. Nil: there are no heartbeats, and
+	// nothing is ever doubtful.
+	Witness store.Witness
 	// Identity says which deployment this has to be. Nil: any.
 	Identity *Identity
 	// Clock is told the number that this instance claimed.
@@ -101,6 +106,8 @@ type Store struct {
 	reconnects atomic.Int64 // of all masters there were
 
 	identity identity
+	beats    beatBook
+	underway underway
 	started  atomic.Bool    // Open has started the nodes
 	kicked   chan struct{}  // to look for masters now
 	closed   atomic.Bool    // written with mu held
@@ -110,7 +117,7 @@ type Store struct {
 	done     sync.WaitGroup
 }
 
-var _ store.Store = (*Store)(nil)
+var _ store.Shared = (*Store)(nil)
 
 // Open connects, and goes on connecting for ever if the servers are away: that
 // is no error. A deployment that is there and not the one of Options.Identity is:
@@ -122,6 +129,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s := &Store{
 		opts: o, bootID: uuid.NewString(), begun: time.Now(), nodes: make(map[string]*node), wanted: make(map[string]time.Time),
 		kicked: make(chan struct{}, 1), stop: make(chan struct{}),
+	}
+	if sabotage.On("heartbeat") {
+		s.opts.Witness = nil
 	}
 	s.layout.Store(&layout{})
 	var err error

@@ -141,6 +141,7 @@ func (s *Store) job(f func() error) error {
 }
 
 func (s *Store) follow(ctx context.Context, key string, f func(n *node, asking bool) error) error {
+	defer s.underway.leave(s.underway.enter())
 	n, asking := s.layout.Load().node(key), false
 	if n == nil {
 		return s.noMaster(key)

@@ -18,6 +18,10 @@ var (
 	generationBumpSource string
 	//go:embed lua/generation_raise.lua
 	generationRaiseSource string
+	//go:embed lua/invalidate_once.lua
+	invalidateOnceSource string
+	//go:embed lua/heartbeat.lua
+	heartbeatSource string
 	//go:embed lua/instance_claim.lua
 	instanceClaimSource string
 
@@ -25,6 +29,8 @@ var (
 	conversation    = newScript(conversationSource)
 	generationBump  = newScript(generationBumpSource)
 	generationRaise = newScript(generationRaiseSource)
+	invalidateOnce  = newScript(invalidateOnceSource)
+	heartbeat       = newScript(heartbeatSource)
 	instanceClaim   = newScript(instanceClaimSource)
 )
 

@@ -178,7 +178,7 @@ func (s *Store) install(l *layout, added []*node) bool {
 	for _, n := range added {
 		s.nodes[n.addr] = n
 	}
-	s.layout.Store(l)
+	s.installLocked(l)
 	return true
 }
 
@@ -229,7 +229,7 @@ func (s *Store) moved(slot int, addr string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if n := s.nodes[addr]; n != nil {
-		s.layout.Store(s.layout.Load().with(slot, n))
+		s.installLocked(s.layout.Load().with(slot, n))
 	}
 }
 

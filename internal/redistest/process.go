@@ -202,8 +202,19 @@ func (s *Server) spawnLoggedLocked(cmd *exec.Cmd) error {
 
 // spawnLocked starts cmd and reaps it when it ends.
 func (s *Server) spawnLocked(cmd *exec.Cmd) error {
+	done, err := Spawn(cmd)
+	if err != nil {
+		return err
+	}
+	s.proc, s.done = cmd.Process, done
+	return nil
+}
+
+// Spawn starts a command that dies with this process, and reaps it when it ends;
+// then done is closed. On other systems than Linux it may outlive this process.
+func Spawn(cmd *exec.Cmd) (done <-chan struct{}, err error) {
 	started := make(chan error, 1)
-	done := make(chan struct{})
+	ended := make(chan struct{})
 	go func() {
 		// The kernel ends the child with the thread that started it (see
 		// dieWithParent), so that thread waits for the child.
@@ -215,13 +226,9 @@ func (s *Server) spawnLocked(cmd *exec.Cmd) error {
 		if err == nil {
 			_ = cmd.Wait() // how it ended is in its log
 		}
-		close(done)
+		close(ended)
 	}()
-	if err := <-started; err != nil {
-		return err
-	}
-	s.proc, s.done = cmd.Process, done
-	return nil
+	return ended, <-started
 }
 
 // awaitLocked waits until the process itself answers, not a stranger on its

@@ -34,10 +34,10 @@ type Server struct {
 	how  setup
 
 	mu       sync.Mutex
-	proc     *os.Process   // guarded by mu: nil when it is not running
-	done     chan struct{} // guarded by mu: closed when proc has ended
-	frozen   bool          // guarded by mu
-	password string        // guarded by mu: of the running process
+	proc     *os.Process     // guarded by mu: nil when it is not running
+	done     <-chan struct{} // guarded by mu: closed when proc has ended
+	frozen   bool            // guarded by mu
+	password string          // guarded by mu: of the running process
 }
 
 // Start runs a server that persists nothing in a directory of the test, and
