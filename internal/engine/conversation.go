@@ -41,32 +41,28 @@ func (l Limits) op(a store.Action, k keys.Key, msgs []Message) store.Op {
 }
 
 // Append adds messages at the end of a conversation, all or none.
-func (e *Engine) Append(ctx context.Context, k keys.Key, msgs []Message, l Limits) (res store.Result, err error) {
-	if err := e.check(); err != nil {
-		return res, err
-	}
-	t := e.taps.begin(ctx, OpAppend, k)
-	t.wroteAll(msgs)
-	defer t.end(&err)
-	ctx, end := e.begin(ctx, OpAppend, k.Type())
-	defer end(&err)
-	return e.apply(ctx, l.op(store.Append, k, msgs))
+func (e *Engine) Append(ctx context.Context, k keys.Key, msgs []Message, l Limits) (res Written, err error) {
+	return e.converse(ctx, OpAppend, l.op(store.Append, k, msgs), msgs)
 }
 
 // Replace puts messages in the place of all that the conversation has; none
 // clears it.
-func (e *Engine) Replace(ctx context.Context, k keys.Key, msgs []Message, l Limits) (res store.Result, err error) {
+func (e *Engine) Replace(ctx context.Context, k keys.Key, msgs []Message, l Limits) (res Written, err error) {
+	op := l.op(store.Replace, k, msgs)
+	op.Keep = l.Keep
+	return e.converse(ctx, OpReplace, op, msgs)
+}
+
+func (e *Engine) converse(ctx context.Context, operation Operation, op store.Op, msgs []Message) (res Written, err error) {
 	if err := e.check(); err != nil {
 		return res, err
 	}
-	t := e.taps.begin(ctx, OpReplace, k)
+	t := e.taps.begin(ctx, operation, op.Key)
 	t.wroteAll(msgs)
 	defer t.end(&err)
-	ctx, end := e.begin(ctx, OpReplace, k.Type())
-	defer end(&err)
-	op := l.op(store.Replace, k, msgs)
-	op.Keep = l.Keep
-	return e.apply(ctx, op)
+	res, err = e.write(ctx, operation, false, op)
+	t.pending(res)
+	return res, err
 }
 
 // Import merges messages that carry orders of their own.
@@ -80,9 +76,17 @@ func (e *Engine) Import(ctx context.Context, k keys.Key, msgs []Message, l Limit
 	return e.Merge(ctx, op)
 }
 
+// Log is the messages of a conversation, oldest first.
+type Log struct {
+	store.Log
+	Source Source
+	// Partial: there may be more, which this instance does not know of.
+	Partial bool
+}
+
 // Messages reads the newest messages of a conversation; zero means all of its
 // window.
-func (e *Engine) Messages(ctx context.Context, k keys.Key, last int) (log store.Log, err error) {
+func (e *Engine) Messages(ctx context.Context, k keys.Key, last int) (log Log, err error) {
 	if err := e.check(); err != nil {
 		return log, err
 	}
@@ -90,7 +94,11 @@ func (e *Engine) Messages(ctx context.Context, k keys.Key, last int) (log store.
 	defer t.end(&err)
 	ctx, end := e.begin(ctx, OpMessages, k.Type())
 	defer end(&err)
-	log, err = e.cfg.Store.Messages(ctx, k, last)
+	log.Source = FromShared
+	log.Log, err = e.cfg.Store.Messages(ctx, k, last)
+	if e.journal != nil {
+		log, err = e.recallLog(ctx, k, last, log, err)
+	}
 	if err != nil {
 		return log, err
 	}

@@ -30,6 +30,9 @@ var (
 	ErrCondition = errors.New("condition does not hold")
 )
 
+// errContended: each attempt met a later write.
+var errContended = fmt.Errorf("%w: others write the same key all the time", store.ErrUnavailable)
+
 const (
 	// maxAttempts bounds how often an operation is stamped again. The second
 	// wins unless others write the same key at the same time.
@@ -50,11 +53,12 @@ const (
 )
 
 // Config is what an engine is made of. Every field is required but OwnTime,
-// Tracer and KindNames.
+// Journal, Tracer and KindNames; those of the Journal are required with it.
 type Config struct {
 	Store       store.Store
 	Clock       *clock.Clock
-	Timeout     time.Duration // of an operation on one key
+	Timeout     time.Duration // of the store's part in an operation on one key
+	Journaling  *Journaling   // nil: what the store does not take is refused
 	LoadTimeout time.Duration // of a loader
 	LocalBytes  uint64        // for kinds that are not shared
 	OwnTime     bool          // the store's time is that of Clock; otherwise Clock follows it
@@ -71,6 +75,7 @@ type Engine struct {
 	generations *otter.Cache[string, uint64]
 	meters      meters
 	taps        taps
+	journaling  // zero: there is no journal
 
 	closed   atomic.Bool
 	stop     chan struct{}
@@ -93,6 +98,7 @@ func New(cfg Config) (*Engine, error) {
 	}
 	e := &Engine{cfg: cfg, local: local, generations: generations, stop: make(chan struct{})}
 	e.meters.init()
+	e.openJournal()
 	e.done.Add(1)
 	go e.persistClock()
 	return e, nil
@@ -107,6 +113,7 @@ func (e *Engine) persistClock() {
 		case <-e.stop:
 			return
 		case <-tick.C:
+			e.views.forget()
 			if err := e.cfg.Clock.Persist(); err != nil {
 				e.cfg.Logger.Warn("the clock's ceiling cannot be kept; a clock that goes back while this process is down may repeat versions", "err", err)
 			}
@@ -140,6 +147,16 @@ func (e *Engine) check() error {
 		return ErrClosed
 	}
 	return nil
+}
+
+// Known returns the highest generation of an organisation that was seen.
+func (e *Engine) Known(o keys.Org) uint64 { return e.known(o) }
+
+// Observe takes from an answer of the store what clock and generations learn
+// from it.
+func (e *Engine) Observe(o keys.Org, r store.Result) {
+	e.cfg.Clock.Observe(r.Version)
+	e.learn(o, r.Generation)
 }
 
 // known returns the highest generation of an organisation that was seen here.
@@ -194,8 +211,9 @@ func (e *Engine) follow(t time.Time, trip time.Duration) {
 
 // apply stamps op and sends it until it is part of the state, is refused for
 // good, or the budget ends. Every attempt carries all of the operation, so an
-// attempt that arrives late changes nothing.
-func (e *Engine) apply(ctx context.Context, op store.Op) (store.Result, error) {
+// attempt that arrives late changes nothing. It returns the operation as it was
+// sent last.
+func (e *Engine) apply(ctx context.Context, op store.Op) (store.Result, store.Op, error) {
 	op.Version = e.cfg.Clock.Now()
 	op.Generation = e.known(op.Key.Org())
 	var (
@@ -206,7 +224,7 @@ func (e *Engine) apply(ctx context.Context, op store.Op) (store.Result, error) {
 	for attempt := range maxAttempts {
 		var err error
 		if res, err = e.send(ctx, op); err != nil {
-			return res, err
+			return res, op, err
 		}
 		stamp := op.Version
 		switch res.Status {
@@ -226,26 +244,26 @@ func (e *Engine) apply(ctx context.Context, op store.Op) (store.Result, error) {
 		}
 		switch res.Status {
 		case store.Applied, store.Unchanged:
-			return res, e.keepGeneration(ctx, op, res)
+			return res, op, e.keepGeneration(ctx, op, res)
 		case store.Superseded, store.Ahead:
 			op.Version = stamp
 		case store.Conflict:
 			if op.Action != store.Set {
-				return res, fmt.Errorf("message %q: %w", res.ConflictID, ErrConflict)
+				return res, op, fmt.Errorf("message %q: %w", res.ConflictID, ErrConflict)
 			}
 			op.Version = e.cfg.Clock.Now()
 		case store.ConditionFail:
-			return res, ErrCondition
+			return res, op, ErrCondition
 		default: // Stale tells a higher generation, Expired is for replays
-			return res, fmt.Errorf("store answered with status %d", res.Status)
+			return res, op, fmt.Errorf("store answered with status %d", res.Status)
 		}
 	}
 	if op.Action == store.Set && op.If.Kind == store.Always && res.Status == store.Superseded && beaten {
 		// Others wrote after each attempt: it is as if this value had been there
 		// in between.
-		return res, nil
+		return res, op, nil
 	}
-	return res, fmt.Errorf("%w: others write the same key all the time", store.ErrUnavailable)
+	return res, op, errContended
 }
 
 // above returns a version for op that exceeds v. A Replace has to exceed all
@@ -295,29 +313,14 @@ func (e *Engine) Merge(ctx context.Context, op store.Op) (res store.Result, err 
 			return res, fmt.Errorf("%w: the place of the import lies in the future or its life has ended", store.ErrRejected)
 		}
 		if res.Generation <= op.Generation {
-			return res, e.keepGeneration(ctx, op, res)
+			if err = e.keepGeneration(ctx, op, res); err == nil && e.journal != nil {
+				err = e.record(ctx, false, e.appliedRecord(op, res))
+			}
+			return res, err
 		}
 		op.Generation = res.Generation
 	}
 	return res, fmt.Errorf("%w: the organisation is invalidated all the time", store.ErrUnavailable)
-}
-
-// Invalidate makes everything of an organisation that was written before it
-// invisible.
-func (e *Engine) Invalidate(ctx context.Context, o keys.Org) (g uint64, err error) {
-	if err := e.check(); err != nil {
-		return 0, err
-	}
-	t := e.taps.beginAt(ctx, OpInvalidate, "", o)
-	defer t.end(&err)
-	ctx, end := e.begin(ctx, OpInvalidate, "")
-	defer end(&err)
-	g, err = e.cfg.Store.Invalidate(ctx, o, e.known(o))
-	if err != nil {
-		return 0, err
-	}
-	e.learn(o, g)
-	return g, nil
 }
 
 // List returns a page of live keys. It is outside the budget.

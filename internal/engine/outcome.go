@@ -12,12 +12,13 @@ type Outcome uint8
 
 // The outcomes. Those from Conflict on are failures.
 const (
-	Done    Outcome = iota + 1 // a write
-	Hit                        // a read found all that it asked for
-	Miss                       // nothing
-	Partial                    // some of it
-	Loaded                     // nothing, and a loader brought it
-	NotKept                    // a fill, because somebody wrote meanwhile
+	Done     Outcome = iota + 1 // a write
+	Hit                         // a read found all that it asked for
+	Miss                        // nothing
+	Partial                     // some of it
+	Loaded                      // nothing, and a loader brought it
+	NotKept                     // a fill, because somebody wrote meanwhile
+	Accepted                    // a write, which waits for the store
 	Conflict
 	ConditionFailed
 	Unavailable
@@ -25,15 +26,16 @@ const (
 	Rejected
 	Full
 	Corrupt
-	GivenUp     // the caller's context ended first
-	LoadFailed  // the loader's error
+	GivenUp    // the caller's context ended first
+	LoadFailed // the loader's error
+	JournalFailed
 	OtherFailed // any other
 	outcomes
 )
 
 var outcomeNames = [outcomes]string{
-	"", "done", "hit", "miss", "partial", "loaded", "notKept",
-	"conflict", "precondition", "unavailable", "unknown", "rejected", "full", "corrupt", "givenUp", "loaderFailed", "failed",
+	"", "done", "hit", "miss", "partial", "loaded", "notKept", "pending",
+	"conflict", "precondition", "unavailable", "unknown", "rejected", "full", "corrupt", "givenUp", "loaderFailed", "journal", "failed",
 }
 
 // String returns the outcome's name.
@@ -47,6 +49,7 @@ var failures = []struct {
 	err     error
 	outcome Outcome
 }{
+	{ErrJournal, JournalFailed},
 	{ErrConflict, Conflict},
 	{ErrCondition, ConditionFailed},
 	{store.ErrFull, Full},

@@ -98,11 +98,11 @@ func (c *tapped) readAll(vs []Value) {
 }
 
 // readLog notes the messages that were read.
-func (c *tapped) readLog(l store.Log) {
+func (c *tapped) readLog(l Log) {
 	if c == nil {
 		return
 	}
-	c.ev.Outcome = Miss
+	c.ev.Source, c.ev.Outcome = l.Source, Miss
 	c.ev.Count = len(l.Messages)
 	for i := range l.Messages {
 		c.ev.Bytes += len(l.Messages[i].Stored)
@@ -152,6 +152,13 @@ func (c *tapped) listed(p store.Page) {
 func (c *tapped) in(p Policy) {
 	if c != nil && p.LocalOnly {
 		c.ev.Source = FromNear
+	}
+}
+
+// pending notes that what was written waits for the store, if it does.
+func (c *tapped) pending(w Written) {
+	if c != nil && w.Pending {
+		c.ev.Source, c.ev.Outcome = FromPending, Accepted
 	}
 }
 

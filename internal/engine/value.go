@@ -21,6 +21,8 @@ const (
 	FromNear   Source = iota + 1 // this process
 	FromShared                   // the store
 	FromLoader
+	FromPending // this instance, which has accepted it; the store may not have it
+	FromStale   // this instance, which wrote it; others may have written since
 )
 
 // Value is what a read gives.
@@ -38,6 +40,9 @@ type Policy struct {
 	Keep          time.Duration // of a tombstone
 	CompressAbove int           // bytes; negative: never
 	LocalOnly     bool
+	// Derived values can be had again from elsewhere: they are written without a
+	// second copy where the journal cannot take one.
+	Derived bool
 }
 
 // Get reads one value.
@@ -58,7 +63,7 @@ func (e *Engine) Get(ctx context.Context, k keys.Key, p Policy) (v Value, err er
 }
 
 // read turns what a store holds into what a caller sees.
-func (e *Engine) read(k keys.Key, r store.Read, p Policy) (Value, error) {
+func (e *Engine) read(k keys.Key, r seenValue, p Policy) (Value, error) {
 	e.learn(k.Org(), r.Generation)
 	if r.Found {
 		e.cfg.Clock.Observe(r.Value.Version)
@@ -70,7 +75,7 @@ func (e *Engine) read(k keys.Key, r store.Read, p Policy) (Value, error) {
 	if err != nil {
 		return Value{}, err
 	}
-	v := Value{Found: true, Version: r.Value.Version, Payload: payload, Source: FromShared}
+	v := Value{Found: true, Version: r.Value.Version, Payload: payload, Source: r.source}
 	if p.LocalOnly {
 		v.Source, v.Shared = FromNear, true
 	}
@@ -86,7 +91,7 @@ func (e *Engine) GetMany(ctx context.Context, ks []keys.Key) (vs []Value, err er
 	defer t.end(&err)
 	ctx, end := e.begin(ctx, OpGetMany, "")
 	defer end(&err)
-	rs, err := e.cfg.Store.GetMany(ctx, ks)
+	rs, err := e.seenMany(ctx, ks)
 	if err != nil {
 		return nil, err
 	}
@@ -113,12 +118,11 @@ func (e *Engine) Set(ctx context.Context, k keys.Key, payload []byte, p Policy, 
 		r := record.Value{Version: e.cfg.Clock.Now(), Stored: append([]byte(nil), payload...)}
 		return r.Version, e.localWrite(k, r, p.TTL, cond)
 	}
-	ctx, end := e.begin(ctx, OpSet, k.Type())
-	defer end(&err)
 	stored, flags := record.Compress(payload, p.CompressAbove)
-	res, err := e.apply(ctx, store.Op{
+	res, err := e.write(ctx, OpSet, p.Derived, store.Op{
 		Action: store.Set, Key: k, TTL: p.TTL, Flags: flags, Payload: stored, If: cond,
 	})
+	t.pending(res)
 	return res.Version, err
 }
 
@@ -136,11 +140,10 @@ func (e *Engine) Delete(ctx context.Context, k keys.Key, p Policy, cond store.Co
 	}
 	// A load that is under way must not outlive the tombstone.
 	p.Keep = max(p.Keep, p.TTL+e.cfg.LoadTimeout+time.Minute)
-	ctx, end := e.begin(ctx, OpDelete, k.Type())
-	defer end(&err)
-	_, err = e.apply(ctx, store.Op{
+	res, err := e.write(ctx, OpDelete, p.Derived, store.Op{
 		Action: store.Set, Key: k, TTL: p.Keep, Flags: record.Tombstone, If: cond,
 	})
+	t.pending(res)
 	return err
 }
 
@@ -187,7 +190,7 @@ func (e *Engine) GetOrLoad(ctx context.Context, k keys.Key, p Policy, load Loade
 	return v, err
 }
 
-func flightKey(k keys.Key, seen store.Read, err error) string {
+func flightKey(k keys.Key, seen seenValue, err error) string {
 	if err != nil {
 		return k.String() + " unseen"
 	}
@@ -227,20 +230,39 @@ func (e *Engine) callLoader(ctx context.Context, k keys.Key, load Loader) (paylo
 }
 
 // seen reads what a key holds, tombstones and old generations included.
-func (e *Engine) seen(ctx context.Context, k keys.Key, p Policy) (r store.Read, err error) {
+func (e *Engine) seen(ctx context.Context, k keys.Key, p Policy) (r seenValue, err error) {
 	if p.LocalOnly {
-		r.Generation = e.known(k.Org())
+		r.Generation, r.source = e.known(k.Org()), FromNear
 		r.Value, r.Found = e.local.Get(k)
 		return r, nil
 	}
 	ctx, end := e.begin(ctx, OpGet, k.Type())
 	defer end(&err)
-	return e.cfg.Store.Get(ctx, k)
+	r.source = FromShared
+	r.Read, err = e.cfg.Store.Get(ctx, k)
+	return e.recall(k, r, err)
+}
+
+// seenMany is seen for several keys of one organisation, in one round trip.
+func (e *Engine) seenMany(ctx context.Context, ks []keys.Key) ([]seenValue, error) {
+	rs, err := e.cfg.Store.GetMany(ctx, ks)
+	all := make([]seenValue, len(ks))
+	for i, k := range ks {
+		r := seenValue{source: FromShared}
+		if err == nil {
+			r.Read = rs[i]
+		}
+		var missing error
+		if all[i], missing = e.recall(k, r, err); missing != nil {
+			return nil, missing
+		}
+	}
+	return all, nil
 }
 
 // fillVersion is higher than what was seen and lower than any live write, so
 // that a fill never wins over a write that was acknowledged elsewhere.
-func (e *Engine) fillVersion(seen store.Read) clock.Version {
+func (e *Engine) fillVersion(seen seenValue) clock.Version {
 	node := e.cfg.Clock.Node()
 	v := clock.Historic(e.cfg.Clock.Time(), node)
 	if seen.Found {
@@ -253,7 +275,7 @@ func (e *Engine) fillVersion(seen store.Read) clock.Version {
 
 // fill stores a loaded value unless the key changed since it was seen. Failing
 // costs a later load, nothing else, so it is only counted.
-func (e *Engine) fill(ctx context.Context, k keys.Key, p Policy, v Value, seen store.Read) {
+func (e *Engine) fill(ctx context.Context, k keys.Key, p Policy, v Value, seen seenValue) {
 	var err error
 	t := e.taps.begin(ctx, OpFill, k)
 	t.in(p)

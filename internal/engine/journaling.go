@@ -1,0 +1,305 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackcache/jackcache/internal/journal"
+	"github.com/jackcache/jackcache/internal/keys"
+	"github.com/jackcache/jackcache/internal/store"
+)
+
+// The errors of the journal. ErrJournalFull is an ErrJournal, too.
+var (
+	// ErrJournal: the write cannot be kept safe. Nothing of it is kept, unless
+	// store.ErrUnknown comes with it.
+	ErrJournal = errors.New("the journal cannot take it")
+	// ErrJournalFull: as much waits for the store as may.
+	ErrJournalFull = fmt.Errorf("%w: it is full", ErrJournal)
+)
+
+// Journaling says how writes are kept until the shared store has them, and for
+// the case that it loses them. Journal, Shared, Budget and Kick are required.
+type Journaling struct {
+	Journal *journal.Journal
+	// Shared is the Store of the Config.
+	Shared store.Shared
+	// Budget bounds an operation, the journal included; above Config.Timeout.
+	Budget time.Duration
+	// Optional: where the store has a write and the journal cannot take it, it is
+	// acknowledged all the same.
+	Optional bool
+	// Kick is called when something is pending.
+	Kick func()
+}
+
+// refuseFor is how long a journal that failed is not tried again by writes that
+// need not.
+const refuseFor = 250 * time.Millisecond
+
+// journaling is the part of an Engine that keeps writes in a journal.
+type journaling struct {
+	journal *journal.Journal // nil: there is none
+	shared  store.Shared
+	failed  atomic.Int64 // when the journal last failed, in ns since 1970; 0: it works
+	failing atomic.Pointer[error]
+	// accepted counts writes that were acknowledged while the store was away.
+	accepted atomic.Uint64
+
+	// ended has, by organisation, the position of the last invalidation that is
+	// or was pending here: what was recorded before it is not read any more.
+	ended sync.Map // keys.Org → journal.Position
+	views views
+}
+
+// openJournal learns what the journal knows.
+func (e *Engine) openJournal() {
+	if e.cfg.Journaling == nil {
+		return
+	}
+	j := e.cfg.Journaling.Journal
+	e.journal, e.shared = j, e.cfg.Journaling.Shared
+	e.cfg.Clock.Observe(j.Highest())
+	for o, g := range j.Generations() {
+		e.learn(o, g)
+	}
+	const page = 1000
+	for after := journal.Position(0); ; {
+		pending := j.Outstanding(after, page)
+		for _, p := range pending {
+			after = p.Position
+			if p.Kind == journal.Invalidation {
+				e.ended.Store(p.Org, p.Position)
+			}
+		}
+		if len(pending) < page {
+			return
+		}
+	}
+}
+
+// Written is what became of a write.
+type Written struct {
+	store.Result
+	// Pending: it is kept here, and not known to be in the shared store.
+	Pending bool
+}
+
+// write applies op. What the store has is recorded; what it did not answer, or
+// cannot take now, is kept in the journal and applied later. A derived write
+// needs no second copy.
+func (e *Engine) write(caller context.Context, operation Operation, derived bool, op store.Op) (w Written, err error) {
+	caller, m := e.measure(caller, operation, op.Key.Type())
+	defer func() { m.end(err) }()
+	if err := e.journalTakes(derived); err != nil {
+		return w, err
+	}
+	start := time.Now()
+	ctx, cancel := context.WithTimeout(caller, e.cfg.Timeout)
+	w.Result, op, err = e.apply(ctx, op)
+	cancel()
+	if e.journal == nil {
+		return w, err
+	}
+	if err != nil && (caller.Err() != nil || !mayWait(err) || op.If.Kind != store.Always) {
+		return w, err
+	}
+	ctx, cancel = context.WithDeadline(caller, start.Add(e.cfg.Journaling.Budget))
+	defer cancel()
+	if err != nil {
+		return e.accept(ctx, op, err)
+	}
+	return w, e.record(ctx, derived, e.appliedRecord(op, w.Result))
+}
+
+// mayWait reports whether a write that failed may be applied later.
+func mayWait(err error) bool {
+	switch {
+	case errors.Is(err, store.ErrBlocked), errors.Is(err, store.ErrWrongStore), errors.Is(err, errContended), errors.Is(err, ErrClosed):
+		return false
+	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrUnknown), errors.Is(err, context.DeadlineExceeded):
+		return true
+	}
+	return false
+}
+
+// journalTakes refuses a write before it is sent where the journal is known not
+// to take it: it would have to be answered with an error afterwards.
+func (e *Engine) journalTakes(derived bool) error {
+	if e.journal == nil || derived || e.cfg.Journaling.Optional {
+		return nil
+	}
+	at := e.failed.Load()
+	if at == 0 || time.Now().UnixNano()-at > int64(refuseFor) {
+		return nil
+	}
+	return *e.failing.Load()
+}
+
+// appliedRecord is what is recorded of an operation that the store has.
+func (e *Engine) appliedRecord(op store.Op, res store.Result) *journal.Record {
+	r := &journal.Record{Kind: journal.Applied, Time: e.cfg.Clock.Time(), Op: repeatable(op)}
+	r.Op.ExpiresAt = res.ExpiresAt
+	if r.Op.ExpiresAt.IsZero() {
+		r.Op.ExpiresAt = r.Time.Add(op.TTL)
+	}
+	return r
+}
+
+// repeatable is the form of an operation that can be applied again.
+func repeatable(op store.Op) store.Op {
+	op.Mode, op.If, op.TTL = store.Merge, store.Condition{}, 0
+	return op
+}
+
+// record keeps a second copy of what the store has.
+func (e *Engine) record(ctx context.Context, derived bool, r *journal.Record) error {
+	err := e.keep(ctx, false, r)
+	if err == nil || derived || e.cfg.Journaling.Optional {
+		return nil
+	}
+	return fmt.Errorf("%w: the store has it, a second copy cannot be kept: %w", store.ErrUnknown, err)
+}
+
+// keep appends records, and notes whether the journal works.
+func (e *Engine) keep(ctx context.Context, durable bool, rs ...*journal.Record) error {
+	err := e.journal.Append(ctx, durable, rs...)
+	if err == nil {
+		if e.failed.Load() != 0 {
+			e.failed.Store(0)
+		}
+		return nil
+	}
+	switch {
+	case errors.Is(err, journal.ErrFull):
+		return fmt.Errorf("%w: %w", ErrJournalFull, err)
+	case errors.Is(err, journal.ErrSlow):
+		return fmt.Errorf("%w: %w: %w", ErrJournal, store.ErrUnknown, err)
+	}
+	err = fmt.Errorf("%w: %w", ErrJournal, err)
+	e.failing.Store(&err)
+	e.failed.Store(time.Now().UnixNano())
+	return err
+}
+
+// accept keeps an operation until the store has it; cause says why it has not.
+func (e *Engine) accept(ctx context.Context, op store.Op, cause error) (w Written, err error) {
+	w = Written{Pending: true, Result: store.Result{Status: store.Applied, Version: op.Version}}
+	r := &journal.Record{Kind: journal.Pending, Time: e.cfg.Clock.Time(), Op: repeatable(op)}
+	r.Op.ExpiresAt = r.Time.Add(op.TTL)
+	if op.Action == store.Append {
+		repeated, err := e.placePending(op, &w.Result)
+		if err != nil {
+			return w, err
+		}
+		if repeated {
+			noteWaits(ctx)
+			return w, nil
+		}
+	}
+	for _, m := range op.Messages[len(w.Placed):] {
+		w.Placed = append(w.Placed, store.Placed{Order: m.Order(op.Version)})
+	}
+	if err := e.keep(ctx, true, r); err != nil {
+		return w, fmt.Errorf("%w; and the store: %w", err, cause)
+	}
+	e.accepted.Add(1)
+	noteWaits(ctx)
+	e.cfg.Journaling.Kick()
+	return w, nil
+}
+
+// placePending tells where the messages of an Append will stand as far as this
+// instance knows, and whether all of them are repetitions.
+func (e *Engine) placePending(op store.Op, res *store.Result) (repeated bool, err error) {
+	v, err := e.view(op.Key)
+	if err != nil {
+		return false, err
+	}
+	defer v.mu.Unlock()
+	if !e.cfg.Clock.Time().Before(v.life) {
+		return false, nil
+	}
+	repeated = true
+	for _, m := range op.Messages {
+		old, ok := v.byID[m.ID]
+		switch {
+		case ok && old.digest != m.Digest:
+			res.ConflictID = m.ID
+			return false, fmt.Errorf("message %q: %w", m.ID, ErrConflict)
+		case ok:
+			res.Placed = append(res.Placed, store.Placed{Order: old.Order, Duplicate: true})
+		default:
+			repeated = false
+			res.Placed = append(res.Placed, store.Placed{Order: m.Order(op.Version)})
+		}
+	}
+	return repeated, nil
+}
+
+// JournalFailing returns why the journal cannot be written, nil if it can.
+func (e *Engine) JournalFailing() error {
+	if e.failed.Load() == 0 {
+		return nil
+	}
+	return *e.failing.Load()
+}
+
+// Accepted returns how many writes were acknowledged while the store was away.
+func (e *Engine) Accepted() uint64 { return e.accepted.Load() }
+
+// recordInvalidation keeps what came of an invalidation.
+func (e *Engine) recordInvalidation(ctx context.Context, o keys.Org, g uint64) error {
+	return e.record(ctx, false, &journal.Record{Kind: journal.Generation, Time: e.cfg.Clock.Time(), Org: o, Generation: g})
+}
+
+// Invalidate makes everything of an organisation that was written before it
+// invisible. Pending tells that it waits for the store.
+func (e *Engine) Invalidate(caller context.Context, o keys.Org) (pending bool, err error) {
+	if err := e.check(); err != nil {
+		return false, err
+	}
+	t := e.taps.beginAt(caller, OpInvalidate, "", o)
+	defer t.end(&err)
+	caller, m := e.measure(caller, OpInvalidate, "")
+	defer func() { m.end(err) }()
+	start := time.Now()
+	ctx, cancel := context.WithTimeout(caller, e.cfg.Timeout)
+	defer cancel()
+	if e.journal == nil {
+		g, err := e.cfg.Store.Invalidate(ctx, o, e.known(o))
+		if err == nil {
+			e.learn(o, g)
+		}
+		return false, err
+	}
+	if err := e.journalTakes(false); err != nil {
+		return false, err
+	}
+	token := e.cfg.Clock.Now()
+	known := e.known(o)
+	g, err := e.shared.InvalidateOnce(ctx, o, known, token)
+	if err != nil && (caller.Err() != nil || !mayWait(err)) {
+		return false, err
+	}
+	later, stop := context.WithDeadline(caller, start.Add(e.cfg.Journaling.Budget))
+	defer stop()
+	if err == nil {
+		e.learn(o, g)
+		return false, e.recordInvalidation(later, o, g)
+	}
+	r := &journal.Record{Kind: journal.Invalidation, Time: e.cfg.Clock.Time(), Org: o, Token: token, Generation: known}
+	if kept := e.keep(later, true, r); kept != nil {
+		return false, fmt.Errorf("%w; and the store: %w", kept, err)
+	}
+	e.accepted.Add(1)
+	e.ended.Store(o, r.Position)
+	noteWaits(caller)
+	t.pending(Written{Pending: true})
+	e.cfg.Journaling.Kick()
+	return true, nil
+}

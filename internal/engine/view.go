@@ -1,0 +1,188 @@
+package engine
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/jackcache/jackcache/internal/clock"
+	"github.com/jackcache/jackcache/internal/journal"
+	"github.com/jackcache/jackcache/internal/keys"
+	"github.com/jackcache/jackcache/internal/record"
+	"github.com/jackcache/jackcache/internal/store"
+)
+
+const (
+	// viewBytes bounds the views together; beyond it they are made anew.
+	viewBytes = 32 << 20
+	// viewIdle is how long views are kept that nobody looks at.
+	viewIdle = 10 * time.Second
+	// viewEntry is about what a message in a view takes beside its bytes.
+	viewEntry = 250
+)
+
+// view is what the journal knows of a conversation, merged. It is completed, not
+// read again, by each who looks: while the store is away every read and append of
+// a conversation does.
+type view struct {
+	mu sync.Mutex
+	content
+}
+
+// content is guarded by the lock of its view.
+type content struct {
+	upTo       journal.Position // what is in it
+	ended      journal.Position // below which nothing counts
+	generation uint64           // of the organisation
+	floor      clock.Version
+	life       time.Time
+	window     int
+	byID       map[string]known
+	sorted     []record.Message // nil: to be made
+	records    int
+}
+
+// known is a message of a view.
+type known struct {
+	record.Message
+	digest [8]byte
+}
+
+// views are those of the conversations that are looked at. The zero value has
+// none.
+type views struct {
+	mu    sync.Mutex
+	byKey map[string]*view // guarded by mu
+	bytes int              // guarded by mu: about what they take
+	used  time.Time        // guarded by mu
+}
+
+func (s *views) of(k keys.Key) *view {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.used = time.Now()
+	if s.bytes > viewBytes || s.byKey == nil {
+		s.byKey, s.bytes = make(map[string]*view), 0
+	}
+	v := s.byKey[k.String()]
+	if v == nil {
+		v = &view{content: content{byID: make(map[string]known)}}
+		s.byKey[k.String()] = v
+	}
+	return v
+}
+
+func (s *views) grew(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bytes += n
+}
+
+// forget lets go of views that nobody has looked at for a while.
+func (s *views) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.byKey != nil && time.Since(s.used) > viewIdle {
+		s.byKey, s.bytes = nil, 0
+	}
+}
+
+// view returns the view of a conversation, up to date and locked; the caller
+// unlocks it.
+func (e *Engine) view(k keys.Key) (*view, error) {
+	v := e.views.of(k)
+	v.mu.Lock()
+	var ended journal.Position
+	if at, ok := e.ended.Load(k.Org()); ok {
+		ended = at.(journal.Position)
+	}
+	if generation := e.known(k.Org()); generation != v.generation || ended != v.ended {
+		v.content = content{generation: generation, ended: ended, byID: make(map[string]known)}
+	}
+	rs, err := e.journal.KnownAfter(k, v.upTo)
+	if err != nil {
+		v.mu.Unlock()
+		return nil, err
+	}
+	e.views.grew(v.add(rs))
+	v.life = later(v.life, e.journal.ExpiresAt(k))
+	return v, nil
+}
+
+// add merges records, by the rules of package store, and returns about how many
+// bytes that took.
+func (v *content) add(rs []*journal.Record) (size int) {
+	for _, r := range rs {
+		v.upTo = max(v.upTo, r.Position)
+		if r.Position < v.ended || r.Kind == journal.Applied && r.Op.Generation < v.generation {
+			continue
+		}
+		v.records++
+		v.life = later(v.life, r.Op.ExpiresAt)
+		v.window = max(v.window, r.Op.Window.Messages)
+		if r.Op.Action == store.Replace && r.Op.Version.Compare(v.floor) > 0 {
+			v.floor, v.sorted = r.Op.Version, nil
+			maps.DeleteFunc(v.byID, func(_ string, m known) bool { return m.Order.Version.Compare(v.floor) < 0 })
+		}
+		for _, m := range r.Op.Messages {
+			order := m.Order(r.Op.Version)
+			old, ok := v.byID[m.ID]
+			if order.Version.Compare(v.floor) < 0 || ok && order.Compare(old.Order) >= 0 {
+				continue
+			}
+			v.byID[m.ID] = known{digest: m.Digest, Message: record.Message{
+				Order: order, Generation: max(v.generation, r.Op.Generation), Arrival: r.Time.UnixMicro(),
+				ID: m.ID, Flags: m.Flags, Stored: m.Payload,
+			}}
+			v.sorted = nil
+			size += len(m.Payload) + viewEntry
+		}
+	}
+	return size
+}
+
+// messages returns what the view has, in order.
+func (v *content) messages() []record.Message {
+	if v.sorted == nil {
+		v.sorted = make([]record.Message, 0, len(v.byID))
+		for _, m := range v.byID {
+			v.sorted = append(v.sorted, m.Message)
+		}
+		slices.SortFunc(v.sorted, byOrder)
+	}
+	return v.sorted
+}
+
+// over returns what stands in the store, oldest first, with what the view has.
+func (v *content) over(stored []record.Message) []record.Message {
+	all := make([]record.Message, 0, len(stored)+len(v.byID))
+	for _, m := range stored {
+		if k, ok := v.byID[m.ID]; m.Order.Version.Compare(v.floor) < 0 || ok && k.Order.Compare(m.Order) <= 0 {
+			continue
+		}
+		all = append(all, m)
+	}
+	lower := make(map[string]bool)
+	for _, m := range all {
+		if _, ok := v.byID[m.ID]; ok {
+			lower[m.ID] = true // it stands lower than the view has it
+		}
+	}
+	for _, m := range v.messages() {
+		if !lower[m.ID] {
+			all = append(all, m)
+		}
+	}
+	slices.SortFunc(all, byOrder)
+	return all
+}
+
+func byOrder(a, b record.Message) int { return a.Order.Compare(b.Order) }
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}

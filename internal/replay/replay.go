@@ -1,0 +1,197 @@
+// Package replay brings what an instance acknowledged into the shared store:
+// what waits for it, and again what it may have lost. Operations can be repeated
+// in any order, so it may begin anew at any time.
+package replay
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/jackcache/jackcache/internal/journal"
+	"github.com/jackcache/jackcache/internal/keys"
+	"github.com/jackcache/jackcache/internal/store"
+)
+
+// Options of a Replayer. All fields are required.
+type Options struct {
+	Journal *journal.Journal
+	Space   keys.Space
+	// Rate bounds the operations per second, all together.
+	Rate int
+	// SetAside is the file to which goes what the store refuses for good, a line
+	// of JSON each.
+	SetAside string
+	// Now is the shared store's time, as far as known.
+	Now func() time.Time
+	// Known returns the highest generation of an organisation that was seen, and
+	// Observed is told of answers of the store.
+	Known    func(keys.Org) uint64
+	Observed func(keys.Org, store.Result)
+	Logger   *slog.Logger
+}
+
+const (
+	// workers is how many operations of a chunk are under way at a time, and
+	// inFlight how many of all: commands share trips.
+	workers  = 64
+	inFlight = 256
+	// chunk is how many operations of one organisation are taken at a time, before
+	// another organisation has its turn.
+	chunk = 256
+	// callTime bounds one operation. Nobody waits for it.
+	callTime = 2 * time.Second
+	// burst is the share of a second's operations that may come at once: more would
+	// make those who wait for an answer wait behind them.
+	burst = 0.02
+	// retryFirst is the pause after a failure; it grows to retryMost.
+	retryFirst = 20 * time.Millisecond
+	retryMost  = 2 * time.Second
+	// lookEvery is how often it is looked whether there is something to do.
+	lookEvery = 100 * time.Millisecond
+)
+
+// Replayer replays a journal. Make it with New; it is the store's Witness from
+// then on, and replays from Start to Close. Safe for concurrent use.
+type Replayer struct {
+	opts   Options
+	j      *journal.Journal
+	store  store.Shared // set by Start
+	limit  *rate.Limiter
+	slots  chan struct{} // operations under way
+	aside  aside
+	kicked chan struct{}
+	queues queues
+	counts counts
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+
+	mu       sync.Mutex
+	started  bool              // guarded by mu
+	closed   bool              // guarded by mu
+	early    []store.Suspicion // guarded by mu: came before Start
+	restores int               // guarded by mu: under way
+}
+
+// New returns a Replayer that does nothing but to collect suspicions until Start.
+func New(o Options) *Replayer {
+	r := &Replayer{
+		opts: o, j: o.Journal, kicked: make(chan struct{}, 1), aside: aside{path: o.SetAside},
+		limit:  rate.NewLimiter(rate.Limit(o.Rate), max(workers, int(float64(o.Rate)*burst))),
+		queues: newQueues(), slots: make(chan struct{}, inFlight),
+	}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	return r
+}
+
+// Start begins to replay into s.
+func (r *Replayer) Start(s store.Shared) {
+	r.store = s
+	r.aside.count()
+	if n := r.j.PendingCount(); n > 0 {
+		r.opts.Logger.Info("the journal holds acknowledged writes that redis does not have", "pending", n)
+	}
+	r.mu.Lock()
+	early := r.early
+	r.early = nil
+	r.started = true
+	r.mu.Unlock()
+	for _, sus := range early {
+		r.Suspect(sus)
+	}
+	r.done.Add(1)
+	go func() { defer r.done.Done(); r.drain() }()
+}
+
+// Close ends replaying. What is pending stays so.
+func (r *Replayer) Close() {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	r.cancel()
+	r.done.Wait()
+	switch n := r.j.PendingCount(); {
+	case n == 0:
+	case !r.j.Stats().CrashSafe:
+		r.opts.Logger.Error("acknowledged writes that redis does not have are lost with this process: the journal is in memory", "pending", n)
+	default:
+		r.opts.Logger.Warn("acknowledged writes stay in the journal; redis gets them when this data directory is used again", "pending", n)
+	}
+}
+
+// Kick makes it look at once whether something is pending.
+func (r *Replayer) Kick() {
+	select {
+	case r.kicked <- struct{}{}:
+	default: // it will
+	}
+}
+
+// Identity implements store.Witness.
+func (r *Replayer) Identity() string { return r.j.Identity() }
+
+// Position implements store.Witness.
+func (r *Replayer) Position() store.Position { return r.j.Position() }
+
+// apply applies one operation to the store, and counts it.
+func (r *Replayer) apply(op store.Op) (store.Result, error) {
+	if err := r.limit.Wait(r.ctx); err != nil {
+		return store.Result{}, err
+	}
+	r.slots <- struct{}{}
+	defer func() { <-r.slots }()
+	ctx, cancel := context.WithTimeout(r.ctx, callTime)
+	defer cancel()
+	res, err := r.store.Apply(ctx, op)
+	if err != nil {
+		return res, err
+	}
+	r.opts.Observed(op.Key.Org(), res)
+	r.counts.applied.Add(1)
+	return res, nil
+}
+
+// again returns the operation of a record as it is applied now: with the longest
+// life that is known for the key.
+func (r *Replayer) again(rec *journal.Record) store.Op {
+	op := rec.Op
+	op.Mode = store.Merge
+	if op.Action != store.Set {
+		if at := r.j.ExpiresAt(op.Key); at.After(op.ExpiresAt) {
+			op.ExpiresAt = at
+		}
+	}
+	return op
+}
+
+// each calls f with each of n numbers, by several workers, and waits.
+func each(n int, f func(i int)) {
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range min(workers, n) {
+		all.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				f(i)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// pause waits, unless the Replayer is closed.
+func (r *Replayer) pause(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-r.ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
