@@ -4,17 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/jackcache/jackcache/internal/carry"
 	"github.com/jackcache/jackcache/internal/clock"
 	"github.com/jackcache/jackcache/internal/datadir"
 	"github.com/jackcache/jackcache/internal/engine"
+	"github.com/jackcache/jackcache/internal/journal"
 	"github.com/jackcache/jackcache/internal/keys"
 	"github.com/jackcache/jackcache/internal/redisstore"
-	"github.com/jackcache/jackcache/internal/store"
+	"github.com/jackcache/jackcache/internal/replay"
 )
 
 // Cache is an open cache. Make it with Open, end it with Close. Safe for
@@ -30,7 +29,9 @@ type Cache struct {
 	started       time.Time
 	unobserve     func() error // ends the collection of metrics
 	watcher       *watcher
-	carrying      *carry.Store // nil: there was nothing to carry
+	carrying      *carry.Store     // nil: there was nothing to carry
+	journal       *journal.Journal // nil: there is none
+	replay        *replay.Replayer // nil: there is no journal
 }
 
 // Open opens a cache. It reports every wrong option at once. Redis need not be
@@ -41,6 +42,9 @@ type Cache struct {
 // The first start with Redis carries over what the embedded store in the data
 // directory holds, in the background: calls answer ErrUnavailable until that is
 // done. Wait waits for it.
+//
+// The journal is read before Open returns. What it holds for Redis is applied in
+// the background, as soon as Redis is there.
 func Open(ctx context.Context, o Options) (*Cache, error) {
 	o = o.withDefaults()
 	if err := o.validate(); err != nil {
@@ -67,47 +71,61 @@ func Open(ctx context.Context, o Options) (*Cache, error) {
 
 func (c *Cache) openStore(ctx context.Context) error {
 	o := c.opts
-	if err := os.MkdirAll(o.DataDir, 0o700); err != nil {
-		return fmt.Errorf("data directory: %w", err)
-	}
-	var err error
-	if c.lock, err = lockDir(o.DataDir); err != nil {
-		return err
-	}
-	ceiling, err := clock.OpenCeiling(filepath.Join(o.DataDir, "clock"))
+	clk, record, err := c.openDataDir()
 	if err != nil {
 		return err
 	}
-	clk := clock.New(o.Now, randomNode(), ceiling)
-	record, err := datadir.Open(o.DataDir, c.space.Prefix())
-	if err != nil {
-		return err
-	}
-	var (
-		shared  store.Store
-		timeout = o.Embedded.Budget
-	)
-	if o.Redis == nil {
-		shared, err = c.openEmbedded(clk, record)
-	} else {
-		timeout = time.Duration(float64(o.Budget) * storeShare)
-		shared, err = c.openRedis(ctx, timeout, clk, record)
-	}
-	if err != nil {
-		return err
-	}
-	c.engine, err = engine.New(engine.Config{
-		Store: shared, Clock: clk, Timeout: timeout, LoadTimeout: o.LoadTimeout,
+	cfg := engine.Config{
+		Clock: clk, Timeout: o.Embedded.Budget, LoadTimeout: o.LoadTimeout,
 		LocalBytes: uint64(o.LocalBytes), OwnTime: o.Redis == nil, Logger: o.Logger,
 		Tracer: o.tracer(), KindNames: c.typeNames(),
-	})
+	}
+	if o.Redis == nil {
+		cfg.Store, err = c.openEmbedded(clk, record)
+	} else {
+		cfg.Timeout = time.Duration(float64(o.Budget) * storeShare)
+		err = c.openShared(ctx, &cfg, record)
+	}
 	if err != nil {
-		return errors.Join(err, shared.Close(ctx))
+		return errors.Join(err, c.closeJournal(ctx))
+	}
+	if c.engine, err = engine.New(cfg); err != nil {
+		return errors.Join(err, cfg.Store.Close(ctx), c.closeJournal(ctx))
+	}
+	if c.replay != nil {
+		c.replay.Start(cfg.Journaling.Shared)
 	}
 	if c.unobserve, err = c.observe(); err != nil {
-		return errors.Join(err, c.engine.Close(ctx))
+		return errors.Join(err, c.closeEngine(ctx))
 	}
 	return nil
+}
+
+// openShared opens Redis, and the journal in front of it.
+func (c *Cache) openShared(ctx context.Context, cfg *engine.Config, record *datadir.Record) error {
+	if err := c.openJournal(cfg.Clock); err != nil {
+		return err
+	}
+	shared, err := c.openRedis(ctx, cfg.Timeout, cfg.Clock, record)
+	if err != nil {
+		return err
+	}
+	cfg.Store = shared
+	if c.journal != nil {
+		cfg.Journaling = &engine.Journaling{
+			Journal: c.journal, Shared: shared, Budget: c.opts.Budget,
+			Optional: c.opts.Journal.Mode == JournalOptional, Kick: c.replay.Kick,
+		}
+	}
+	return nil
+}
+
+// closeEngine ends the replay, lets go of the store, and closes the journal.
+func (c *Cache) closeEngine(ctx context.Context) error {
+	if c.replay != nil {
+		c.replay.Close()
+	}
+	return errors.Join(c.engine.Close(ctx), c.closeJournal(ctx))
 }
 
 // redisOptions are the options of the shared store.
@@ -121,7 +139,7 @@ func (c *Cache) redisOptions(timeout time.Duration, clk *clock.Clock) redisstore
 			Credentials: r.Sentinel.Credentials, TLS: r.Sentinel.TLS, CurrentTLS: r.Sentinel.CurrentTLS,
 		},
 		Master: r.Sentinel.Master, Dial: r.Dial, DB: r.DB, Connections: r.Connections, InFlight: r.InFlight,
-		Timeout: timeout, Clock: clk, Logger: c.opts.Logger,
+		Timeout: timeout, Clock: clk, Logger: c.opts.Logger, Witness: c.witness(),
 		Tracer: c.opts.tracer(), Meter: c.opts.meter(),
 	}
 }
@@ -130,7 +148,7 @@ func (c *Cache) redisOptions(timeout time.Duration, clk *clock.Clock) redisstore
 // and the data directory. Calls that come later get ErrClosed.
 func (c *Cache) Close(ctx context.Context) error {
 	c.watcher.end()
-	err := errors.Join(c.unobserve(), c.engine.Close(ctx))
+	err := errors.Join(c.unobserve(), c.closeEngine(ctx))
 	return mapError(ctx, "close", errors.Join(err, c.lock.release()))
 }
 
@@ -168,6 +186,9 @@ func (c *Cache) Conversations() ConversationOptions { return c.opts.Conversation
 // KeyPrefix returns what every key of this cache starts with in the shared
 // store.
 func (c *Cache) KeyPrefix() string { return c.space.Prefix() }
+
+// DataDir returns the directory of what survives this process.
+func (c *Cache) DataDir() string { return c.opts.DataDir }
 
 // NormalizePhone returns the E.164 form of a phone as this cache reads it.
 func (c *Cache) NormalizePhone(phone string) (string, error) {

@@ -2,6 +2,7 @@ package jackcache
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/jackcache/jackcache/internal/keys"
 	"github.com/jackcache/jackcache/internal/store"
@@ -20,8 +21,12 @@ type Cleared struct {
 // who was forgotten. After an error nothing of before is visible, or everything;
 // repeat it to remove what is left.
 func (o Org) Clear(ctx context.Context) (Cleared, error) {
+	ctx, receipt := WithReceipt(ctx)
 	if err := o.Invalidate(ctx); err != nil {
 		return Cleared{}, err
+	}
+	if receipt.Pending() {
+		return Cleared{}, fmt.Errorf("%w: everything of the organisation becomes invisible when redis is back; repeat it then to remove it", ErrUnavailable)
 	}
 	n, err := o.cache.engine.Sweep(ctx, o.org)
 	return Cleared{Organisations: 1, Keys: n}, mapError(ctx, "clear", err)
@@ -46,7 +51,11 @@ func (c *Cache) Clear(ctx context.Context) (Cleared, error) {
 		return done, mapError(ctx, "clear", err)
 	}
 	for _, o := range orgs {
-		if _, err := c.engine.Invalidate(ctx, o); err != nil {
+		pending, err := c.engine.Invalidate(ctx, o)
+		if err == nil && pending {
+			err = fmt.Errorf("%w: it is invalidated when redis is back", store.ErrUnavailable)
+		}
+		if err != nil {
 			return done, mapError(ctx, "clear", err)
 		}
 		done.Organisations++

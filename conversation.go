@@ -74,9 +74,11 @@ type Stored struct {
 
 // Append adds messages at the end, all or none. A message whose id is stored
 // already is not stored again, and is answered with what is stored. When Append
-// returns, every later read of the store sees the messages.
+// returns nil the messages are not lost: they are in Redis and in the journal, or,
+// while Redis is away (Appended.Pending), on the journal's disk, from where they
+// get to Redis, each once.
 //
-// Errors: ErrInvalid, ErrTooLarge, ErrConflict (as ConflictError),
+// Errors: ErrInvalid, ErrTooLarge, ErrConflict (as ConflictError), ErrJournal and
 // ErrUnavailable (nothing was stored), ErrUnknown, ErrFull, ErrRejected. After
 // ErrUnknown it is safe to append the same messages, with ids, again.
 func (c Conversation) Append(ctx context.Context, msgs ...Message) (Appended, error) {
@@ -104,7 +106,7 @@ func (c Conversation) Clear(ctx context.Context) error {
 
 func (c Conversation) key() keys.Key { return c.org.conversationKey(c.phone) }
 
-type writeFunc func(*engine.Engine, context.Context, keys.Key, []engine.Message, engine.Limits) (store.Result, error)
+type writeFunc func(*engine.Engine, context.Context, keys.Key, []engine.Message, engine.Limits) (engine.Written, error)
 
 func (c Conversation) write(ctx context.Context, what string, msgs []Message, write writeFunc) (Appended, error) {
 	if c.err != nil {
@@ -124,8 +126,8 @@ func (c Conversation) write(ctx context.Context, what string, msgs []Message, wr
 	return toAppended(batch, res), nil
 }
 
-func toAppended(batch []engine.Message, res store.Result) Appended {
-	a := Appended{Messages: make([]Stored, len(batch))}
+func toAppended(batch []engine.Message, res engine.Written) Appended {
+	a := Appended{Messages: make([]Stored, len(batch)), Pending: res.Pending}
 	for i, p := range res.Placed {
 		a.Messages[i] = Stored{ID: batch[i].ID, Version: toVersion(p.Order.Version), Duplicate: p.Duplicate}
 		if p.Duplicate {
@@ -177,8 +179,9 @@ type ReadOptions struct {
 // Transcript is messages of a conversation, oldest first.
 type Transcript struct {
 	Messages []Message
-	// Complete is false when earlier messages of the window are missing: together
-	// they expand to more than eight times the window's bytes.
+	// Complete is false when earlier messages of the window may be missing: the
+	// store is away, and these are what this instance knows of; or together they
+	// expand to more than eight times the window's bytes.
 	Complete bool
 	Source   Source
 }
@@ -233,8 +236,8 @@ func (c Conversation) Raw(ctx context.Context, o ReadOptions) (RawTranscript, er
 const decodedShare = 8
 
 // fit takes messages from the newest back while they fit.
-func fit(log store.Log, o ReadOptions, windowBytes int) (RawTranscript, error) {
-	t := RawTranscript{Complete: true, Source: SourceShared}
+func fit(log engine.Log, o ReadOptions, windowBytes int) (RawTranscript, error) {
+	t := RawTranscript{Complete: !log.Partial, Source: Source(log.Source)}
 	n := len(log.Messages)
 	if n == 0 {
 		return t, nil

@@ -25,6 +25,12 @@ var (
 	ErrConflict = errors.New("jackcache: conflict")
 	// ErrPrecondition: what is stored is not what the condition asked for.
 	ErrPrecondition = errors.New("jackcache: precondition failed")
+	// ErrJournal: the store is away, and the journal cannot keep the write until it
+	// is back; or it cannot keep the second copy that a write needs. Nothing was
+	// stored; try again. It recovers when the journal's disk does.
+	ErrJournal = errors.New("jackcache: the journal cannot take the write")
+	// ErrJournalFull is an ErrJournal: as much waits for the store as may.
+	ErrJournalFull = fmt.Errorf("%w: it is full", ErrJournal)
 	// ErrUnavailable: the store is away. Nothing was stored; try again.
 	ErrUnavailable = errors.New("jackcache: store unavailable")
 	// ErrWrongStore: the store is not the one that the data directory belongs to,
@@ -63,6 +69,8 @@ func (e *ConflictError) Unwrap() error { return ErrConflict }
 // first.
 var mapped = []struct{ inner, outer error }{
 	{engine.ErrClosed, ErrClosed},
+	{engine.ErrJournalFull, ErrJournalFull},
+	{engine.ErrJournal, ErrJournal},
 	{engine.ErrConflict, ErrConflict},
 	{engine.ErrCondition, ErrPrecondition},
 	{store.ErrFull, ErrFull},

@@ -55,6 +55,10 @@ type KindOptions struct {
 	// conditional, and gone when it ends. An invalidation by another instance
 	// reaches them when this one next asks the store about the organisation.
 	LocalOnly bool
+	// Derived values can be had again from where they come from. While the journal
+	// cannot be written they are stored in Redis without a second copy; values that
+	// are not derived are refused then.
+	Derived bool
 	// Directory lets the kind be used without an organisation, through
 	// Cache.Directory. Only for the kind with the key type phoneToLead.
 	Directory bool
@@ -88,7 +92,7 @@ func NewKind[T any](o KindOptions) *Kind[T] {
 	return &Kind[T]{k: kind{
 		opts: o, typ: keys.Type(o.KeyType), err: checkKind(o),
 		policy: engine.Policy{
-			TTL: o.TTL, Keep: o.TTL + keepMargin, CompressAbove: o.CompressAbove, LocalOnly: o.LocalOnly,
+			TTL: o.TTL, Keep: o.TTL + keepMargin, CompressAbove: o.CompressAbove, LocalOnly: o.LocalOnly, Derived: o.Derived,
 		},
 	}}
 }
@@ -150,11 +154,13 @@ func (k *Kind[T]) GetMany(ctx context.Context, o Org, ids ...string) ([]Entry[T]
 	return out, nil
 }
 
-// Set stores value for the kind's TTL and returns its version. When it returns,
-// every instance's later Get that reads the store sees the value.
+// Set stores value for the kind's TTL and returns its version. When it returns
+// nil the value is not lost: it is in Redis and in the journal, or, while Redis is
+// away, on the journal's disk, from where it gets to Redis; WithReceipt tells
+// which. A conditional write is never kept for later.
 //
-// Errors: ErrInvalid, ErrTooLarge, ErrUnavailable (nothing was stored),
-// ErrUnknown, ErrFull, ErrRejected; with conditions ErrPrecondition.
+// Errors: ErrInvalid, ErrTooLarge, ErrJournal and ErrUnavailable (nothing was
+// stored), ErrUnknown, ErrFull, ErrRejected; with conditions ErrPrecondition.
 func (k *Kind[T]) Set(ctx context.Context, o Org, id string, value T, conds ...Condition) (Version, error) {
 	key, err := o.key(&k.k, id)
 	if err != nil {
@@ -324,6 +330,11 @@ const (
 	SourceNear   = Source(engine.FromNear)   // this process
 	SourceShared = Source(engine.FromShared) // the store
 	SourceLoader = Source(engine.FromLoader) // it was loaded for this call
+	// SourcePending: this instance accepted it, and the store may not have it yet.
+	SourcePending = Source(engine.FromPending)
+	// SourceStale: the store is away, and this instance wrote it; others may have
+	// written since.
+	SourceStale = Source(engine.FromStale)
 )
 
 // String returns the word used in the Cache-Status header.
@@ -335,6 +346,10 @@ func (s Source) String() string {
 		return "shared"
 	case SourceLoader:
 		return "loader"
+	case SourcePending:
+		return "pending"
+	case SourceStale:
+		return "stale"
 	}
 	return "unknown"
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
@@ -61,7 +62,9 @@ type instrument struct {
 type say func(v float64, labels ...string)
 
 // metrics is the list of them. docs/metrics.md has it for readers.
-var metrics = []instrument{
+var metrics = slices.Concat(cacheMetrics, journalMetrics)
+
+var cacheMetrics = []instrument{
 	{"jackcache.gets", "{get}", "Values and conversations that were asked for and answered.", true, tellGets},
 	{"jackcache.loads", "{load}", "Reads that a loader answered; they are misses, too.", true, tellLoads},
 	{"jackcache.operations", "{operation}", "Operations that asked the store, by what became of them.", true, tellOperations},

@@ -50,10 +50,11 @@ type MonitorEvent struct {
 	// Source is where it took place. Loads and the reads that they answered have
 	// SourceLoader.
 	Source Source
-	// Outcome is done, hit, miss, partial (some values of a batch), loaded (a miss
-	// that a loader answered) or notKept (a fill that came too late); of a
-	// failure conflict, precondition, unavailable, unknown, rejected, full,
-	// corrupt, givenUp (by the caller), loaderFailed or failed.
+	// Outcome is done, pending (a write that waits for the store), hit, miss,
+	// partial (some values of a batch), loaded (a miss that a loader answered) or
+	// notKept (a fill that came too late); of a failure conflict, precondition,
+	// unavailable, unknown, rejected, full, corrupt, givenUp (by the caller),
+	// loaderFailed, journal (which cannot keep the write) or failed.
 	Outcome string
 	Failed  bool
 	Took    time.Duration

@@ -13,6 +13,7 @@ import (
 	"github.com/jackcache/jackcache/internal/clock"
 	"github.com/jackcache/jackcache/internal/datadir"
 	"github.com/jackcache/jackcache/internal/filestore"
+	"github.com/jackcache/jackcache/internal/journal"
 	"github.com/jackcache/jackcache/internal/redisstore"
 	"github.com/jackcache/jackcache/internal/store"
 )
@@ -49,13 +50,15 @@ func (c *Cache) openEmbedded(clk *clock.Clock, record *datadir.Record) (store.St
 
 // openRedis opens the shared store, and begins to carry over what an embedded
 // store in the data directory holds.
-func (c *Cache) openRedis(ctx context.Context, timeout time.Duration, clk *clock.Clock, record *datadir.Record) (store.Store, error) {
+func (c *Cache) openRedis(ctx context.Context, timeout time.Duration, clk *clock.Clock, record *datadir.Record) (store.Shared, error) {
 	source, err := c.toCarry(ctx, clk)
 	if err != nil {
 		return nil, err
 	}
 	o := c.redisOptions(timeout, clk)
-	o.Identity = &redisstore.Identity{Record: record, Adopt: c.opts.Adopt}
+	if record != nil { // without a directory any will do
+		o.Identity = &redisstore.Identity{Record: record, Adopt: c.opts.Adopt}
+	}
 	shared, err := redisstore.Open(ctx, o)
 	if source == nil || err != nil {
 		if source != nil {
@@ -67,8 +70,20 @@ func (c *Cache) openRedis(ctx context.Context, timeout time.Duration, clk *clock
 		return shared, nil
 	}
 	p := putAway{source: source, path: c.embeddedPath(), record: record, opts: c.opts}
-	c.carrying = carry.Over(shared, source, carry.Options{Space: c.space, Now: clk.Steady, Finish: p.finish, Logger: c.opts.Logger})
+	c.carrying = carry.Over(shared, source, carry.Options{Space: c.space, Now: clk.Steady, Keep: c.keepCarried, Finish: p.finish, Logger: c.opts.Logger})
 	return c.carrying, nil
+}
+
+// keepCarried records what was carried over like a write that Redis has.
+func (c *Cache) keepCarried(ctx context.Context, op store.Op) error {
+	if c.journal == nil {
+		return nil
+	}
+	err := c.journal.Append(ctx, false, &journal.Record{Kind: journal.Applied, Time: time.Now(), Op: op})
+	if err != nil && c.opts.Journal.Mode == JournalOptional {
+		return nil
+	}
+	return err
 }
 
 // toCarry opens the embedded store if there is one with contents.

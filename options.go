@@ -39,6 +39,10 @@ type Options struct {
 	// Embedded bounds the embedded store.
 	Embedded EmbeddedOptions
 
+	// Journal says how writes are kept until Redis has them, and for the case that
+	// it loses them. The embedded store needs none.
+	Journal JournalOptions
+
 	// Conversation says how conversations are kept.
 	Conversation ConversationOptions
 
@@ -168,6 +172,39 @@ type EmbeddedOptions struct {
 	AfterRedis bool
 }
 
+// JournalMode says what a journal is good for.
+type JournalMode string
+
+// The modes.
+const (
+	// JournalRequired: it is in DataDir; a write that it cannot take is refused.
+	JournalRequired JournalMode = "required"
+	// JournalOptional: a write that Redis has is acknowledged even where the
+	// journal cannot take it, so that Redis has the only copy.
+	JournalOptional JournalMode = "optional"
+	// JournalMemory: it is in this process. It bridges an outage of Redis and does
+	// not survive the process. DataDir need not be writable, and where it is not,
+	// nothing guards against another Redis or a clock that goes back.
+	JournalMemory JournalMode = "memory"
+	// JournalOff: there is none. While Redis is away writes get ErrUnavailable, and
+	// what Redis loses is lost.
+	JournalOff JournalMode = "off"
+)
+
+// JournalOptions says how writes are kept beside Redis.
+type JournalOptions struct {
+	// Mode. Default JournalRequired.
+	Mode JournalMode
+	// MaxBytes bounds the journal. Default 2 GiB, or 256 MiB in memory.
+	MaxBytes int64
+	// Window is how long a write that Redis has is kept for the case that it loses
+	// it, as far as MaxBytes allow. Default 24 h.
+	Window time.Duration
+	// ReplayRate is the most operations a second with which Redis is brought up to
+	// date. Default 30,000.
+	ReplayRate int
+}
+
 // ConversationOptions says how conversations are kept.
 type ConversationOptions struct {
 	// TTL is the life of a conversation from its last write. Default 2 h.
@@ -205,6 +242,10 @@ const (
 	DefaultCompressAbove   = 1 << 10
 	DefaultValueBytes      = 1 << 20
 	DefaultInFlight        = 2048
+	DefaultJournalBytes    = 2 << 30
+	DefaultMemoryJournal   = 256 << 20
+	DefaultJournalWindow   = 24 * time.Hour
+	DefaultReplayRate      = 30_000
 	DefaultRedisAddr       = "localhost:6379"
 
 	// MaxTTL bounds every life.
@@ -252,6 +293,13 @@ func (o Options) withDefaults() Options {
 	orDefault(&o.Conversation.MessageBytes, DefaultMessageBytes)
 	orDefault(&o.Conversation.Batch, DefaultBatch)
 	orDefault(&o.Conversation.CompressAbove, DefaultCompressAbove)
+	orDefault(&o.Journal.Mode, JournalRequired)
+	if o.Journal.Mode == JournalMemory {
+		orDefault(&o.Journal.MaxBytes, DefaultMemoryJournal)
+	}
+	orDefault(&o.Journal.MaxBytes, DefaultJournalBytes)
+	orDefault(&o.Journal.Window, DefaultJournalWindow)
+	orDefault(&o.Journal.ReplayRate, DefaultReplayRate)
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
@@ -311,6 +359,14 @@ func (o Options) validate() error {
 	between("Conversation.Batch", int64(o.Conversation.Batch), 1, MaxBatch)
 	between("LocalBytes", o.LocalBytes, 1<<16, 1<<40)
 	between("Embedded.MaxBytes", o.Embedded.MaxBytes, 1<<20, 1<<50)
+	switch o.Journal.Mode {
+	case JournalRequired, JournalOptional, JournalMemory, JournalOff:
+	default:
+		bad("Journal.Mode", fmt.Sprintf("%q", o.Journal.Mode), "required, optional, memory, off")
+	}
+	between("Journal.MaxBytes", o.Journal.MaxBytes, 1<<20, 1<<40)
+	within("Journal.Window", o.Journal.Window, time.Minute, MaxTTL)
+	between("Journal.ReplayRate", int64(o.Journal.ReplayRate), 100, 1_000_000)
 	if r := o.Redis; r != nil {
 		between("Redis.DB", int64(r.DB), 0, 1<<20)
 		between("Redis.InFlight", int64(r.InFlight), 16, 3<<10)

@@ -171,6 +171,9 @@ func (o Org) getMany(ctx context.Context, reads []KindID) ([]engine.Value, error
 // Invalidate makes everything that is kept for the organisation invisible, on
 // all instances, whatever its size: one write. The space is reclaimed as lives
 // end. What is written after Invalidate returned is kept.
+//
+// While Redis is away the invalidation waits for it, as WithReceipt tells: until
+// then other instances see what was there.
 func (o Org) Invalidate(ctx context.Context) error {
 	if err := o.check(); err != nil {
 		return err

@@ -70,15 +70,35 @@ func message(id, content string) jackcache.Message {
 // typed reports whether err is one that callers are told to expect while Redis
 // is away.
 func typed(err error) bool {
-	return errors.Is(err, jackcache.ErrUnavailable) || errors.Is(err, jackcache.ErrUnknown)
+	return errors.Is(err, jackcache.ErrUnavailable) || errors.Is(err, jackcache.ErrUnknown) || errors.Is(err, jackcache.ErrJournal)
 }
 
-// P2: with Redis frozen, calls on a fixed schedule answer within the budget,
-// each with a typed error; after it goes on, all succeed again. How soon is told
-// in the log: tests run beside others.
+// settled reports whether Redis has everything that was acknowledged.
+func settled(a *assistant.Assistant) bool {
+	h := a.Cache.Health()
+	return h.Store.State == "up" && h.Journal.Pending == 0 && h.Journal.Restoring == 0
+}
+
+// idsOf returns the ids of a conversation's messages.
+func idsOf(t testing.TB, c jackcache.Conversation) (ids []string) {
+	t.Helper()
+	got, err := c.Messages(t.Context(), jackcache.ReadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range got.Messages {
+		ids = append(ids, m.ID)
+	}
+	return ids
+}
+
+// P1 and P2: with Redis frozen, calls on a fixed schedule, on keys that were
+// written before, are all answered, and in time; after it goes on, all is there.
+// How soon is told in the log: tests run beside others.
 func TestFrozenRedisAnswersInTime(t *testing.T) {
 	server := redistest.Start(t)
-	a := instance(t, server)
+	// The disk is busy with other tests; the bench has the real budget.
+	a := instance(t, server, func(o *jackcache.Options) { o.Budget = 500 * time.Millisecond })
 	ctx := t.Context()
 	org := a.Cache.Org("org-1")
 	for i := range 64 {
@@ -91,7 +111,7 @@ func TestFrozenRedisAnswersInTime(t *testing.T) {
 	server.Freeze()
 	frozen := openloop.Run(openloop.Schedule{Callers: 64, Rate: 50, For: 3 * time.Second}, func(caller, n int) error {
 		err := readOrWrite(ctx, org, caller, n)
-		if err != nil && !typed(err) {
+		if err != nil {
 			untyped.Store(&err)
 		}
 		return err
@@ -112,13 +132,16 @@ func TestFrozenRedisAnswersInTime(t *testing.T) {
 	if err := untyped.Load(); err != nil {
 		t.Errorf("a call returned %v", *err)
 	}
-	if frozen.Errors < frozen.Calls*9/10 {
-		t.Errorf("only %d of %d calls failed: was Redis frozen?", frozen.Errors, frozen.Calls)
+	if frozen.Errors > 0 {
+		t.Errorf("%d of %d calls failed", frozen.Errors, frozen.Calls)
+	}
+	if got := a.Cache.Stats().Journal.Accepted; got == 0 {
+		t.Errorf("nothing was kept in the journal: was Redis frozen?")
 	}
 	// Coarse, because tests run beside others: a call that waited for Redis would
 	// take until the client gives up on the connection, or until SIGCONT. The
 	// bench measures this against the budget.
-	if limit := (500 * time.Millisecond).Microseconds() + 4*control; p999 > limit {
+	if limit := (time.Second).Microseconds() + 4*control; p999 > limit {
 		t.Errorf("p99.9 from the intended start is %d µs, the limit %d µs", p999, limit)
 	}
 }
@@ -135,17 +158,19 @@ func readOrWrite(ctx context.Context, org jackcache.Org, caller, n int) error {
 	return err
 }
 
-// An instance starts without Redis, and serves when it comes, goes, and comes
-// back empty, without being restarted.
+// An instance starts without Redis, and goes on when it comes, goes, and comes
+// back empty, without being restarted and without losing anything.
 func TestRedisComesAndGoes(t *testing.T) {
 	server := redistest.Start(t)
 	server.Kill()
 	a := instance(t, server)
 	ctx := t.Context()
 	conv := a.Cache.Org("org-1").Conversation("+16049085474")
-	if _, err := conv.Append(ctx, message("m1", "hi")); !errors.Is(err, jackcache.ErrUnavailable) {
-		t.Fatalf("append without Redis: %v, want ErrUnavailable", err)
+	got, err := conv.Append(ctx, message("m", "hi"))
+	if err != nil || !got.Pending || got.Appended != 1 {
+		t.Fatalf("append without Redis: %+v, %v; want it kept", got, err)
 	}
+	want := []string{"m"}
 	if h := a.Cache.Health(); h.Status != jackcache.Degraded || len(h.Problems) == 0 {
 		t.Errorf("health without Redis: %+v, want degraded with a problem", h)
 	}
@@ -154,18 +179,19 @@ func TestRedisComesAndGoes(t *testing.T) {
 			t.Fatal(err)
 		}
 		id := fmt.Sprintf("m%d", round)
+		want = append(want, id)
 		took := eventually(t, 20*time.Second, "append after a restart", func() bool {
-			_, err := conv.Append(ctx, message(id, "hi"))
+			a, err := conv.Append(ctx, message(id, "hi"))
 			if err != nil && !typed(err) {
 				t.Fatal(err)
 			}
-			return err == nil
+			return err == nil && !a.Pending
 		})
 		t.Logf("round %d: served %v after the restart", round, took)
-		got, err := conv.Messages(ctx, jackcache.ReadOptions{})
-		if err != nil || len(got.Messages) != 1 || got.Messages[0].ID != id {
-			t.Errorf("after an empty restart: %+v, %v; want only %s", got.Messages, err, id)
+		if got := idsOf(t, conv); !slices.Equal(got, want) {
+			t.Errorf("after an empty restart: %v, want %v", got, want)
 		}
+		eventually(t, 20*time.Second, "redis has all of it", func() bool { return settled(a) })
 		if h := a.Cache.Health(); h.Store.State != "up" {
 			t.Errorf("health: %+v, want up", h.Store)
 		}
@@ -174,15 +200,18 @@ func TestRedisComesAndGoes(t *testing.T) {
 }
 
 // Restarted, emptied and frozen under load: calls fail only with typed errors,
-// and everything that was acknowledged after the last restart is there once.
+// and everything that was acknowledged is there once.
 func TestTwoInstancesUnderFaults(t *testing.T) {
 	server := redistest.Start(t)
-	patient := func(o *jackcache.Options) { o.Budget = 250 * time.Millisecond }
+	patient := func(o *jackcache.Options) {
+		o.Budget = 250 * time.Millisecond
+		o.Conversation.Window = jackcache.MaxWindow
+	}
 	instances := []*assistant.Assistant{instance(t, server, patient), instance(t, server, patient)}
 	ctx := t.Context()
 	var (
 		mu      sync.Mutex
-		acked   = map[string]time.Time{} // guarded by mu: when the call began
+		acked   = map[string]bool{} // guarded by mu
 		stopped atomic.Bool
 		wg      sync.WaitGroup
 	)
@@ -196,19 +225,18 @@ func TestTwoInstancesUnderFaults(t *testing.T) {
 			defer pause.Stop()
 			conv := instances[w%2].Cache.Org("org-1").Conversation(phone(w / 2))
 			for n := 0; !stopped.Load(); n++ {
-				id, start := fmt.Sprintf("%d-%d", w, n), time.Now()
+				id := fmt.Sprintf("%d-%d", w, n)
 				_, err := conv.Append(ctx, message(id, "hi"))
 				switch {
 				case err == nil:
 					mu.Lock()
-					acked[id] = start
+					acked[id] = true
 					mu.Unlock()
 				case !typed(err):
 					t.Errorf("append: %v", err)
 					return
-				default:
-					<-pause.C // refused at once: leave the machine to others
 				}
+				<-pause.C
 			}
 		}()
 	}
@@ -231,10 +259,12 @@ func TestTwoInstancesUnderFaults(t *testing.T) {
 	if err := server.Restart(); err != nil {
 		t.Fatal(err)
 	}
-	restarted := time.Now()
 	further()
 	stopped.Store(true)
 	wg.Wait()
+	for _, a := range instances {
+		eventually(t, 30*time.Second, "redis has all of it", func() bool { return settled(a) })
+	}
 
 	stored := map[string]int{}
 	ids := func(a *assistant.Assistant, p int) (ids []string) {
@@ -256,21 +286,18 @@ func TestTwoInstancesUnderFaults(t *testing.T) {
 		for _, id := range all {
 			stored[id]++
 		}
-		if len(all) > jackcache.DefaultWindow {
-			t.Errorf("a window of %d messages", len(all))
-		}
 	}
-	lost, full := 0, len(stored) == 8*jackcache.DefaultWindow
-	for id, at := range acked {
-		if at.After(restarted) && stored[id] == 0 {
+	lost := 0
+	for id := range acked {
+		if stored[id] == 0 {
 			lost++
 		}
 		if stored[id] > 1 {
 			t.Errorf("%s is stored %d times", id, stored[id])
 		}
 	}
-	if lost > 0 && !full {
-		t.Errorf("%d acknowledged appends are missing", lost)
+	if lost > 0 {
+		t.Errorf("%d of %d acknowledged appends are missing", lost, len(acked))
 	}
 }
 

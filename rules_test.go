@@ -31,9 +31,12 @@ var allowed = map[string][]string{
 	"internal/store":           {"internal/clock", "internal/keys", "internal/record"},
 	"internal/near":            {"internal/clock", "internal/keys", "internal/record"},
 	"internal/filestore":       {"internal/clock", "internal/keys", "internal/record", "internal/store"},
-	"internal/redisstore":      {"internal/breaker", "internal/clock", "internal/keys", "internal/record", "internal/store"},
-	"internal/engine":          {"internal/clock", "internal/flight", "internal/keys", "internal/near", "internal/record", "internal/store"},
-	"":                         {"internal/carry", "internal/clock", "internal/datadir", "internal/engine", "internal/filestore", "internal/keys", "internal/record", "internal/redisstore", "internal/store"},
+	"internal/redisstore":      {"internal/breaker", "internal/clock", "internal/keys", "internal/record", "internal/sabotage", "internal/store"},
+	"internal/sabotage":        {},
+	"internal/journal":         {"internal/clock", "internal/keys", "internal/record", "internal/store"},
+	"internal/replay":          {"internal/clock", "internal/journal", "internal/keys", "internal/record", "internal/sabotage", "internal/store"},
+	"internal/engine":          {"internal/clock", "internal/flight", "internal/journal", "internal/keys", "internal/near", "internal/record", "internal/store"},
+	"":                         {"internal/carry", "internal/clock", "internal/datadir", "internal/engine", "internal/filestore", "internal/journal", "internal/keys", "internal/record", "internal/redisstore", "internal/replay", "internal/store"},
 	"assistant":                {""},
 	"migrate":                  {"", "assistant"},
 	"httpapi":                  {"", "assistant", "migrate"},
@@ -144,7 +147,7 @@ var bannedCalls = []struct {
 	why       string
 }{
 	{"time", "Sleep", func(s source) bool { return !s.test() || imports(s, "testing/synctest") }, "tests wait for events"},
-	{"os", "Getenv", func(s source) bool { return s.room == "internal/cli" || s.test() }, "only the command line reads the environment"},
+	{"os", "Getenv", func(s source) bool { return s.room == "internal/cli" || s.room == "internal/sabotage" || s.test() }, "only the command line reads the environment"},
 	{"os", "LookupEnv", func(s source) bool { return s.room == "internal/cli" || s.test() }, "only the command line reads the environment"},
 	{"os", "Exit", func(s source) bool { return strings.HasPrefix(s.room, "cmd/") || s.room == "internal/cli" || s.test() }, "only the command line ends the process"},
 }

@@ -57,6 +57,7 @@ type Stats struct {
 	// append, replace, messages, invalidate, import, fill, load, list.
 	Operations map[string]OperationStats
 	Local      LocalStats
+	Journal    JournalStats
 }
 
 // LocalStats tells of the kinds that stay in this process.
@@ -87,6 +88,7 @@ func (c *Cache) Stats() Stats {
 	}
 	s.Local.Entries, s.Local.Bytes = c.engine.Local()
 	s.Local.MaxBytes = c.opts.LocalBytes
+	s.Journal = c.journalStats()
 	return s
 }
 
@@ -113,6 +115,7 @@ type Health struct {
 	// Problems say in words what is wrong and what to do. Empty when Healthy.
 	Problems []string
 	Store    StoreHealth
+	Journal  JournalStats
 }
 
 // StoreHealth tells how the store is. Zero fields are not known.
@@ -166,7 +169,9 @@ func (c *Cache) Health() Health {
 	for _, n := range s.Nodes {
 		h.Store.Nodes = append(h.Store.Nodes, nodeHealth(n))
 	}
+	h.Journal = c.journalStats()
 	h.Problems = append(h.Problems, s.Warnings...)
+	h.Problems = append(h.Problems, c.journalProblems(h.Journal)...)
 	if s.State != store.Up {
 		problem := "the store is " + s.State.String() + " since " + s.Since.UTC().Format(time.RFC3339)
 		if s.Problem != "" {

@@ -29,6 +29,9 @@ const (
 	// steadyFor is how long health has to be better before that is said: a store
 	// that comes and goes gets one line, not one each time.
 	steadyFor = 10 * time.Second
+	// badFor is how long health has to be degraded before that is said: a write
+	// that came late once is no event.
+	badFor = time.Second
 )
 
 // watcher tells the logger how the cache is when that changes, and nothing while
@@ -41,6 +44,7 @@ type watcher struct {
 	told   Status // the last verdict that was logged
 	since  time.Time
 	better time.Time // since when it is better than told; zero: it is not
+	bad    time.Time // since when it is worse than told; zero: it is not
 	full   map[string]time.Time
 
 	stop chan struct{}
@@ -96,19 +100,18 @@ func (w *watcher) run() {
 	}
 }
 
-// verdict tells of a worse status at once, and of a better one when it lasts.
+// verdict tells that the cache is unhealthy at once, and of all else when it
+// lasts.
 func (w *watcher) verdict(now time.Time, h Health) {
+	if !worse(h.Status, w.told) {
+		w.bad = time.Time{}
+	}
 	switch {
 	case h.Status == w.told:
 		w.better = time.Time{}
 		return
 	case worse(h.Status, w.told):
-		level := slog.LevelWarn
-		if h.Status == Unhealthy {
-			level = slog.LevelError
-		}
-		w.logger.Log(context.Background(), level, "health is "+string(h.Status), "was", string(w.told), "problems", h.Problems)
-		w.told, w.since, w.better = h.Status, now, time.Time{}
+		w.worse(now, h)
 		return
 	case w.better.IsZero():
 		w.better = now
@@ -122,6 +125,23 @@ func (w *watcher) verdict(now time.Time, h Health) {
 	}
 	w.logger.Info("health is "+string(h.Status)+" again", args...)
 	w.told, w.since, w.better = h.Status, w.better, time.Time{}
+}
+
+// worse tells of a worse status.
+func (w *watcher) worse(now time.Time, h Health) {
+	w.better = time.Time{}
+	if w.bad.IsZero() {
+		w.bad = now
+	}
+	level := slog.LevelError
+	if h.Status != Unhealthy {
+		if now.Sub(w.bad) < badFor {
+			return
+		}
+		level = slog.LevelWarn
+	}
+	w.logger.Log(context.Background(), level, "health is "+string(h.Status), "was", string(w.told), "problems", h.Problems)
+	w.told, w.since, w.bad = h.Status, w.bad, time.Time{}
 }
 
 func worse(a, b Status) bool {

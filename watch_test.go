@@ -139,6 +139,10 @@ func TestHealthIsLogged(t *testing.T) {
 			return func() { w.health.Status, w.health.Problems = s, problems }
 		}
 		w.in(time.Hour, nil)
+		for range 10 { // one late write each
+			w.in(time.Second, is(Degraded, "1 writes wait"))
+			w.in(5*time.Second, is(Healthy))
+		}
 		w.in(time.Minute, is(Degraded, "the store is down", "another"),
 			`level=WARN msg="health is degraded" was=healthy problems="[the store is down another]"`)
 		w.in(time.Minute, is(Degraded, "another"))

@@ -113,8 +113,10 @@ func (a *Assistant) dropHint(ctx context.Context, o jackcache.Org, lead, phone s
 		return err
 	}
 	err = a.Kinds.LeadToPhone.Delete(ctx, o, lead, jackcache.IfVersion(hint.Version))
-	if errors.Is(err, jackcache.ErrPrecondition) {
-		return nil // linked anew meanwhile
+	if errors.Is(err, jackcache.ErrPrecondition) || errors.Is(err, jackcache.ErrUnavailable) {
+		// Linked anew meanwhile; or redis is away, which conditions need. A hint
+		// that is left leads to a phone that does not lead back, so nobody sees it.
+		return nil
 	}
 	return err
 }
@@ -146,23 +148,40 @@ type Turn struct {
 	Messages []jackcache.Message
 	Summary  string // empty: none
 	Lead     string // empty: none
+	// Complete is false where something may be missing because redis is away:
+	// earlier messages, the summary or the lead.
+	Complete bool
 }
 
-// Turn reads the conversation, its summary and the lead of a phone.
+// Turn reads the conversation, its summary and the lead of a phone. While redis is
+// away it gives what this instance knows; it returns jackcache.ErrUnavailable
+// where that is nothing of the conversation.
 func (a *Assistant) Turn(ctx context.Context, o jackcache.Org, phone string, r jackcache.ReadOptions) (Turn, error) {
 	t, err := o.Conversation(phone).Messages(ctx, r)
 	if err != nil {
 		return Turn{}, err
 	}
-	turn := Turn{Messages: t.Messages}
+	turn := Turn{Messages: t.Messages, Complete: t.Complete}
 	s, err := a.Kinds.Summary.Get(ctx, o, phone)
-	if err != nil && !errors.Is(err, jackcache.ErrNotFound) {
+	if err := turn.without(err); err != nil {
 		return Turn{}, err
 	}
 	turn.Summary = s.Text
 	turn.Lead, err = a.LeadOf(ctx, o, phone)
-	if err != nil && !errors.Is(err, jackcache.ErrNotFound) {
+	if err := turn.without(err); err != nil {
 		return Turn{}, err
 	}
 	return turn, nil
+}
+
+// without notes a part that is not there, or not known; other errors it returns.
+func (t *Turn) without(err error) error {
+	switch {
+	case err == nil, errors.Is(err, jackcache.ErrNotFound):
+		return nil
+	case errors.Is(err, jackcache.ErrUnavailable):
+		t.Complete = false
+		return nil
+	}
+	return err
 }

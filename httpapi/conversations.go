@@ -141,16 +141,18 @@ func (s *Server) clearMessages(x *exchange) error {
 	if err := x.unconditional(); err != nil {
 		return err
 	}
-	if err := s.conversation(x).Clear(x.r.Context()); err != nil {
+	ctx, receipt := x.receipt()
+	if err := s.conversation(x).Clear(ctx); err != nil {
 		return err
 	}
-	return x.noContent()
+	return x.done(receipt)
 }
 
 type forgotten struct {
-	Phone  string   `json:"phone"`
-	LeadID string   `json:"leadId,omitempty"`
-	Kinds  []string `json:"kinds"`
+	Phone   string   `json:"phone"`
+	LeadID  string   `json:"leadId,omitempty"`
+	Kinds   []string `json:"kinds"`
+	Pending bool     `json:"pending"`
 }
 
 // forget answers with what was deleted, so that a request of a person can be
@@ -159,11 +161,14 @@ func (s *Server) forget(x *exchange) error {
 	if err := x.unconditional(); err != nil {
 		return err
 	}
-	f, err := s.org(x).Forget(x.r.Context(), x.r.PathValue("phone"))
+	ctx, receipt := x.receipt()
+	f, err := s.org(x).Forget(ctx, x.r.PathValue("phone"))
 	if err != nil {
 		return err
 	}
-	return x.sendJSON(http.StatusOK, forgotten{Phone: f.Phone, LeadID: f.Lead, Kinds: f.Kinds})
+	return x.sendJSON(orAccepted(receipt, http.StatusOK), forgotten{
+		Phone: f.Phone, LeadID: f.Lead, Kinds: f.Kinds, Pending: receipt.Pending(),
+	})
 }
 
 type listed struct {
@@ -197,9 +202,16 @@ func (s *Server) listConversations(x *exchange) error {
 	return x.sendJSON(http.StatusOK, out)
 }
 
+type invalidated struct {
+	Invalidated bool `json:"invalidated" jsonschema:"Whether it has taken effect."`
+	Pending     bool `json:"pending" jsonschema:"Whether it waits for the store. Until it is there other servers see what was there."`
+}
+
 func (s *Server) invalidate(x *exchange) error {
-	if err := s.org(x).Invalidate(x.r.Context()); err != nil {
+	ctx, receipt := x.receipt()
+	if err := s.org(x).Invalidate(ctx); err != nil {
 		return err
 	}
-	return x.send(http.StatusOK, asJSON, []byte(`{"invalidated":true}`+"\n"))
+	// What waits has not happened yet.
+	return x.sendJSON(orAccepted(receipt, http.StatusOK), invalidated{Invalidated: !receipt.Pending(), Pending: receipt.Pending()})
 }

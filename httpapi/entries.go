@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"net/http"
+	"strconv"
 
 	"github.com/jackcache/jackcache"
 	"github.com/jackcache/jackcache/assistant"
@@ -91,12 +92,16 @@ func (x *exchange) put(t target, value []byte) error {
 	if err != nil {
 		return err
 	}
-	v, err := t.kind.Set(x.r.Context(), t.org, t.id, value, conds...)
+	ctx, receipt := x.receipt()
+	v, err := t.kind.Set(ctx, t.org, t.id, value, conds...)
 	if err != nil {
 		return err
 	}
 	x.setETag(v)
-	return x.send(http.StatusOK, asJSON, []byte(`{"version":"`+string(v)+`","pending":false}`+"\n"))
+	body := append([]byte(`{"version":"`), v...)
+	body = append(body, `","pending":`...)
+	body = strconv.AppendBool(body, receipt.Pending())
+	return x.send(orAccepted(receipt, http.StatusOK), asJSON, append(body, '}', '\n'))
 }
 
 func (x *exchange) delete(t target) error {
@@ -104,10 +109,11 @@ func (x *exchange) delete(t target) error {
 	if err != nil {
 		return err
 	}
-	if err := t.kind.Delete(x.r.Context(), t.org, t.id, conds...); err != nil {
+	ctx, receipt := x.receipt()
+	if err := t.kind.Delete(ctx, t.org, t.id, conds...); err != nil {
 		return err
 	}
-	return x.noContent()
+	return x.done(receipt)
 }
 
 func (x *exchange) entryCondition(t target) ([]jackcache.Condition, error) {

@@ -50,6 +50,8 @@ var verdicts = []verdict{
 	{err: jackcache.ErrRejected, status: 502, name: "rejected", title: "Rejected by the store", detail: "the store refused the operation and would again; see this server's log", level: slog.LevelError},
 	{err: jackcache.ErrCorrupt, status: 500, name: "corrupt", title: "Stored data cannot be read", detail: "what is stored cannot be read by this version; see this server's log", level: slog.LevelError},
 	{err: jackcache.ErrWrongStore, status: 503, name: "wrong-store", title: "Wrong store", detail: "the store is not the one that this server belongs to; nothing was stored", level: slog.LevelError},
+	{err: jackcache.ErrJournalFull, status: 503, name: "journal-full", title: "Journal is full", detail: "the store is away and as much waits for it as may; nothing was stored", level: slog.LevelWarn},
+	{err: jackcache.ErrJournal, status: 503, name: "journal", title: "Journal cannot be written", detail: "the write cannot be kept safe now; nothing was stored", level: slog.LevelWarn},
 	{err: jackcache.ErrUnavailable, status: 503, name: "unavailable", title: "Store unavailable", detail: "the store cannot be reached now; nothing was stored", level: slog.LevelDebug},
 	{err: jackcache.ErrNotFound, status: 404, name: "not-found", title: "Not found", detail: "nothing is stored here", level: slog.LevelDebug},
 	{err: jackcache.ErrConflict, status: 409, name: "conflict", title: "Conflict", level: slog.LevelDebug},
@@ -109,9 +111,7 @@ func (x *exchange) fail(err error) {
 	err = x.ownCause(err)
 	v := judge(err)
 	if v.status >= http.StatusInternalServerError {
-		x.s.opts.Logger.LogAttrs(x.r.Context(), v.level, "request failed",
-			slog.String("problem", v.name), slog.Int("status", v.status), x.identity(),
-			slog.String("route", x.r.Pattern), slog.Any("err", err))
+		x.tellFailure(v, err)
 	}
 	p := problem{Type: "/problems/" + v.name, Title: v.title, Status: v.status, Detail: v.detail, Instance: x.id}
 	if p.Detail == "" {

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"log/slog"
 	"net/http"
@@ -50,6 +51,9 @@ var (
 		jackcache.SourceNear:   {"jackcache; hit; detail=near"},
 		jackcache.SourceShared: {"jackcache; hit; detail=shared"},
 		jackcache.SourceLoader: {"jackcache; fwd=miss; stored; detail=loader"},
+		// The server itself has it: Redis is away, or not up to date yet.
+		jackcache.SourcePending: {"jackcache; hit; detail=pending"},
+		jackcache.SourceStale:   {"jackcache; hit; detail=stale"},
 	}
 )
 
@@ -117,6 +121,32 @@ func (x *exchange) sendJSON(status int, v any) error {
 		return err
 	}
 	return x.send(status, asJSON, append(body, '\n'))
+}
+
+// receipt returns the context for a write, and what tells whether it waits for
+// the store.
+func (x *exchange) receipt() (context.Context, *jackcache.Receipt) {
+	return jackcache.WithReceipt(x.r.Context())
+}
+
+// accepted is the body of a write that has none of its own and waits for the
+// store.
+var accepted = []byte(`{"pending":true}` + "\n")
+
+// done answers a write that has no body of its own.
+func (x *exchange) done(r *jackcache.Receipt) error {
+	if r.Pending() {
+		return x.send(http.StatusAccepted, asJSON, accepted)
+	}
+	return x.noContent()
+}
+
+// orAccepted is the status of a write that succeeded.
+func orAccepted(r *jackcache.Receipt, status int) int {
+	if r.Pending() {
+		return http.StatusAccepted
+	}
+	return status
 }
 
 func (x *exchange) noContent() error {

@@ -58,6 +58,7 @@ type fullHealth struct {
 	Draining      bool               `json:"draining"`
 	Problems      []string           `json:"problems"`
 	Store         storeHealth        `json:"store"`
+	Journal       *journalStats      `json:"journal,omitempty"`
 	Latency       map[string]latency `json:"latency"`
 
 	ActiveSSEConnections  int         `json:"activeSseConnections"`
@@ -159,7 +160,7 @@ func (s *Server) getHealth(x *exchange) error {
 	st := s.a.Cache.Stats()
 	f := fullHealth{
 		briefHealth: brief, Version: s.opts.Version, UptimeSeconds: int64(x.begun.Sub(st.Started).Seconds()),
-		Draining: s.draining.Load(), Problems: append([]string{}, h.Problems...), Store: toStoreHealth(h.Store),
+		Draining: s.draining.Load(), Problems: append([]string{}, h.Problems...), Store: toStoreHealth(h.Store), Journal: toJournalStats(h.Journal),
 		Latency: make(map[string]latency), Redis: toRedisHealth(h, st),
 	}
 	for name, o := range st.Operations {

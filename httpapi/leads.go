@@ -40,10 +40,11 @@ func (s *Server) deletePhoneLead(x *exchange) error {
 	if err := x.unconditional(); err != nil {
 		return err
 	}
-	if err := s.a.UnlinkPhone(x.r.Context(), s.leadOrg(x), x.r.PathValue("phone")); err != nil {
+	ctx, receipt := x.receipt()
+	if err := s.a.UnlinkPhone(ctx, s.leadOrg(x), x.r.PathValue("phone")); err != nil {
 		return err
 	}
-	return x.noContent()
+	return x.done(receipt)
 }
 
 func (s *Server) getLeadPhone(x *exchange) error {
@@ -70,10 +71,11 @@ func (s *Server) deleteLeadPhone(x *exchange) error {
 	if err := x.unconditional(); err != nil {
 		return err
 	}
-	if err := s.a.UnlinkLead(x.r.Context(), s.org(x), x.r.PathValue("lead")); err != nil {
+	ctx, receipt := x.receipt()
+	if err := s.a.UnlinkLead(ctx, s.org(x), x.r.PathValue("lead")); err != nil {
 		return err
 	}
-	return x.noContent()
+	return x.done(receipt)
 }
 
 // linked reads the one field of a body that links.
@@ -95,12 +97,13 @@ type link struct {
 }
 
 func (s *Server) link(x *exchange, phone, lead string) error {
-	if err := s.a.Link(x.r.Context(), s.leadOrg(x), phone, lead); err != nil {
+	ctx, receipt := x.receipt()
+	if err := s.a.Link(ctx, s.leadOrg(x), phone, lead); err != nil {
 		return err
 	}
 	e164, err := s.a.Cache.NormalizePhone(phone)
 	if err != nil {
 		return err
 	}
-	return x.sendJSON(http.StatusOK, link{Phone: e164, LeadID: lead})
+	return x.sendJSON(orAccepted(receipt, http.StatusOK), link{Phone: e164, LeadID: lead, Pending: receipt.Pending()})
 }

@@ -34,13 +34,13 @@ type (
 	}
 	describedMessages struct {
 		Messages []describedMessage `json:"messages" jsonschema:"The newest that fit, oldest first, byte for byte as they came."`
-		Complete bool               `json:"complete" jsonschema:"False where earlier messages of the window are missing though nothing restricted the read."`
+		Complete bool               `json:"complete" jsonschema:"False where earlier messages of the window may be missing though nothing restricted the read: the store is away, and these are what the server knows of."`
 		Count    int                `json:"count" jsonschema:"How many messages this answer has."`
 	}
 	describedAppended struct {
 		Appended   int  `json:"appended" jsonschema:"How many were new."`
 		Duplicates int  `json:"duplicates" jsonschema:"How many were stored before."`
-		Pending    bool `json:"pending" jsonschema:"Whether the write has yet to reach the store. This version never says true."`
+		Pending    bool `json:"pending" jsonschema:"Whether the write waits for the store: the server has it on disk, the store does not have it yet."`
 		Messages   []struct {
 			ID        string            `json:"id"`
 			Version   jackcache.Version `json:"version"`
@@ -52,7 +52,7 @@ type (
 	}
 	describedWritten struct {
 		Version jackcache.Version `json:"version"`
-		Pending bool              `json:"pending" jsonschema:"Whether the write has yet to reach the store. This version never says true."`
+		Pending bool              `json:"pending" jsonschema:"Whether the write waits for the store: the server has it on disk, the store does not have it yet."`
 	}
 	describedLead struct {
 		LeadID string `json:"leadId"`
@@ -77,8 +77,8 @@ type (
 			Complete bool              `json:"complete,omitempty" jsonschema:"Of conversations alone."`
 		} `json:"results" jsonschema:"One for each read, in the order of the reads."`
 	}
-	describedInvalidated struct {
-		Invalidated bool `json:"invalidated"`
+	describedAccepted struct {
+		Pending bool `json:"pending" jsonschema:"True."`
 	}
 	describedLine struct {
 		Map   string          `json:"map" jsonschema:"The map of the assistant, or the kind, such as conversationContexts or agentConfig."`
@@ -94,12 +94,12 @@ var described = map[string]reflect.Type{
 	"Written": reflect.TypeFor[describedWritten](), "Lead": reflect.TypeFor[describedLead](),
 	"Phone": reflect.TypeFor[describedPhone](), "Link": reflect.TypeFor[link](),
 	"Reads": reflect.TypeFor[describedReads](), "Results": reflect.TypeFor[describedResults](),
-	"Invalidated": reflect.TypeFor[describedInvalidated](), "Cleared": reflect.TypeFor[cleared](), "Forgotten": reflect.TypeFor[forgotten](),
+	"Invalidated": reflect.TypeFor[invalidated](), "Accepted": reflect.TypeFor[describedAccepted](), "Cleared": reflect.TypeFor[cleared](), "Forgotten": reflect.TypeFor[forgotten](),
 	"Conversations": reflect.TypeFor[listing](), "Keys": reflect.TypeFor[keyPage](), "Key": reflect.TypeFor[storedKey](),
 	"ImportReport": reflect.TypeFor[migrate.Report](), "Line": reflect.TypeFor[describedLine](),
 	"BriefHealth": reflect.TypeFor[briefHealth](), "FullHealth": reflect.TypeFor[fullHealth](),
 	"MonitoredOperation": reflect.TypeFor[monitored](), "MonitorSummary": reflect.TypeFor[summarised](),
-	"Store": reflect.TypeFor[storeHealth](), "Stats": reflect.TypeFor[stats](), "Problem": reflect.TypeFor[problem](),
+	"Store": reflect.TypeFor[storeHealth](), "Journal": reflect.TypeFor[journalStats](), "Stats": reflect.TypeFor[stats](), "Problem": reflect.TypeFor[problem](),
 }
 
 // schemas makes the schemas of described; a type within another is referred to.
@@ -209,7 +209,7 @@ func bodies(all map[string]*jsonschema.Schema) map[string]body {
 		"NewMessages":   {about: "A message, or an array of them."},
 		"AllMessages":   {about: "The messages that are there from now on: one, or an array."},
 		"Messages":      {about: "The messages.", headers: []string{"Cache-Status", "Age"}},
-		"Appended":      {about: "What became of each message. 201 where some were new, else 200."},
+		"Appended":      {about: "What became of each message. 201 where some were new, else 200; 202 where they wait for the store."},
 		"Conversations": {about: "A page of the conversations; an empty cursor says that there are no more."},
 		"Forgotten":     {about: "What was deleted."},
 		"Summary":       {about: "The summary."},
@@ -220,7 +220,8 @@ func bodies(all map[string]*jsonschema.Schema) map[string]body {
 		"Written":       {about: "The version of what was written.", headers: []string{"ETag"}},
 		"Reads":         {about: fmt.Sprintf("What to read: at most %d values, of them %d conversations.", jackcache.MaxReads, maxConversations)},
 		"Results":       {about: "What the reads found."},
-		"Invalidated":   {about: "It is done."},
+		"Invalidated":   {about: "It is done, or waits."},
+		"Accepted":      {about: "It is kept on the server's disk, and waits for the store, which is away."},
 		"Cleared":       {about: "It is done: of how many organisations, and about how many keys of the store."},
 		"ImportReport":  {about: "What became of the lines: seen = imported + unchanged + setAside + failed."},
 		"Keys":          {about: "A page of the keys; an empty cursor says that there are no more."},

@@ -79,68 +79,68 @@ func (s *Server) routes() []route {
 func (s *Server) conversationRoutes() []route {
 	return []route{
 		{name: "appendMessages", method: "POST", pattern: messages, handle: s.appendMessages, summary: "Append a message or an array of them",
-			takes: "NewMessages", gives: answers{200: "Appended", 201: "Appended", 409: ""}, does: writes},
+			takes: "NewMessages", gives: answers{200: "Appended", 201: "Appended", 202: "Appended", 409: ""}, does: writes},
 		{name: "readMessages", method: "GET", pattern: messages, handle: s.getMessages, query: []string{"last", "maxBytes", "maxTokens"}, summary: "Read messages, restricted by ?last=, ?maxTokens= and ?maxBytes=",
 			gives: answers{200: "Messages", 404: ""}, does: reads},
 		{name: "replaceMessages", method: "PUT", pattern: messages, handle: s.replaceMessages, summary: "Replace all messages",
-			takes: "AllMessages", gives: answers{200: "Appended", 409: ""}, does: writes},
+			takes: "AllMessages", gives: answers{200: "Appended", 202: "Appended", 409: ""}, does: writes},
 		{name: "clearMessages", method: "DELETE", pattern: messages, handle: s.clearMessages, summary: "Clear a conversation",
-			gives: answers{204: ""}, does: writes},
+			gives: answers{202: "Accepted", 204: ""}, does: writes},
 		{name: "listConversations", method: "GET", pattern: orgs + "/conversations", handle: s.listConversations, query: []string{"cursor", "limit"}, summary: "List conversations, by ?cursor= and ?limit=",
 			gives: answers{200: "Conversations"}, does: reads},
 		{name: "forgetPerson", method: "DELETE", pattern: conversation, handle: s.forget, summary: "Forget a person",
-			gives: answers{200: "Forgotten"}, does: writes},
+			gives: answers{200: "Forgotten", 202: "Forgotten"}, does: writes},
 	}
 }
 
 func (s *Server) summaryRoutes() []route {
 	return []route{
 		{name: "writeSummary", method: "PUT", pattern: summary, handle: s.putSummary, summary: "Write a conversation's summary",
-			takes: "Summary", gives: answers{200: "Written", 412: ""}, does: writes},
+			takes: "Summary", gives: answers{200: "Written", 202: "Written", 412: ""}, does: writes},
 		{name: "readSummary", method: "GET", pattern: summary, handle: s.getSummary, summary: "Read a conversation's summary",
 			gives: answers{200: "StoredSummary", 304: "", 404: "", 412: ""}, does: reads},
 		{name: "deleteSummary", method: "DELETE", pattern: summary, handle: s.deleteSummary, summary: "Delete a conversation's summary",
-			gives: answers{204: "", 412: ""}, does: writes},
+			gives: answers{202: "Accepted", 204: "", 412: ""}, does: writes},
 	}
 }
 
 func (s *Server) leadRoutes() []route {
 	return []route{
 		{name: "linkPhone", method: "PUT", pattern: phoneLead, handle: s.putPhoneLead, summary: "Link a phone with a lead",
-			takes: "Lead", gives: answers{200: "Link"}, does: writes},
+			takes: "Lead", gives: answers{200: "Link", 202: "Link"}, does: writes},
 		{name: "readLeadOfPhone", method: "GET", pattern: phoneLead, handle: s.getPhoneLead, summary: "Read the lead of a phone",
 			gives: answers{200: "StoredLead", 304: "", 404: "", 412: ""}, does: reads},
 		{name: "unlinkPhone", method: "DELETE", pattern: phoneLead, handle: s.deletePhoneLead, summary: "Unlink a phone",
-			gives: answers{204: ""}, does: writes},
+			gives: answers{202: "Accepted", 204: ""}, does: writes},
 		{name: "linkLead", method: "PUT", pattern: leadPhone, handle: s.putLeadPhone, summary: "Link a lead with a phone",
-			takes: "Phone", gives: answers{200: "Link"}, does: writes},
+			takes: "Phone", gives: answers{200: "Link", 202: "Link"}, does: writes},
 		{name: "readPhoneOfLead", method: "GET", pattern: leadPhone, handle: s.getLeadPhone, summary: "Read the phone of a lead",
 			gives: answers{200: "StoredPhone", 404: ""}, does: reads},
 		{name: "unlinkLead", method: "DELETE", pattern: leadPhone, handle: s.deleteLeadPhone, summary: "Unlink a lead",
-			gives: answers{204: ""}, does: writes},
+			gives: answers{202: "Accepted", 204: ""}, does: writes},
 		{name: "linkPhoneInDirectory", method: "PUT", pattern: directory, handle: inDirectory(s.putPhoneLead), summary: "Link a phone with a lead in the directory",
-			takes: "Lead", gives: answers{200: "Link", 403: ""}, does: writes},
+			takes: "Lead", gives: answers{200: "Link", 202: "Link", 403: ""}, does: writes},
 		{name: "readLeadInDirectory", method: "GET", pattern: directory, handle: inDirectory(s.getPhoneLead), summary: "Read the lead of a phone in the directory without an organisation",
 			gives: answers{200: "StoredLead", 304: "", 403: "", 404: "", 412: ""}, does: reads},
 		{name: "unlinkPhoneInDirectory", method: "DELETE", pattern: directory, handle: inDirectory(s.deletePhoneLead), summary: "Unlink a phone in the directory",
-			gives: answers{204: "", 403: ""}, does: writes},
+			gives: answers{202: "Accepted", 204: "", 403: ""}, does: writes},
 	}
 }
 
 func (s *Server) entryRoutes() []route {
 	return []route{
 		{name: "writeEntry", method: "PUT", pattern: entry, handle: s.putEntry, summary: "Write a value",
-			takes: "Value", gives: answers{200: "Written", 412: ""}, does: writes},
+			takes: "Value", gives: answers{200: "Written", 202: "Written", 412: ""}, does: writes},
 		{name: "readEntry", method: "GET", pattern: entry, handle: s.getEntry, summary: "Read a value",
 			gives: answers{200: "StoredValue", 304: "", 404: "", 412: ""}, does: reads},
 		{name: "deleteEntry", method: "DELETE", pattern: entry, handle: s.deleteEntry, summary: "Delete a value",
-			gives: answers{204: "", 412: ""}, does: writes},
+			gives: answers{202: "Accepted", 204: "", 412: ""}, does: writes},
 		{name: "writeOnlyEntry", method: "PUT", pattern: onlyEntry, handle: s.putEntry, summary: "Write the value of a kind without ids",
-			takes: "Value", gives: answers{200: "Written", 412: ""}, does: writes},
+			takes: "Value", gives: answers{200: "Written", 202: "Written", 412: ""}, does: writes},
 		{name: "readOnlyEntry", method: "GET", pattern: onlyEntry, handle: s.getEntry, summary: "Read the value of a kind without ids",
 			gives: answers{200: "StoredValue", 304: "", 404: "", 412: ""}, does: reads},
 		{name: "deleteOnlyEntry", method: "DELETE", pattern: onlyEntry, handle: s.deleteEntry, summary: "Delete the value of a kind without ids",
-			gives: answers{204: "", 412: ""}, does: writes},
+			gives: answers{202: "Accepted", 204: "", 412: ""}, does: writes},
 	}
 }
 
@@ -149,7 +149,7 @@ func (s *Server) orgRoutes() []route {
 		{name: "readBatch", method: "POST", pattern: orgs + "/batch", handle: s.batch, summary: "Several reads in one call",
 			takes: "Reads", gives: answers{200: "Results"}, does: reads},
 		{name: "invalidateOrganisation", method: "POST", pattern: orgs + "/invalidate", handle: s.invalidate, summary: "Make everything of an organisation invisible",
-			gives: answers{200: "Invalidated"}, does: writes},
+			gives: answers{200: "Invalidated", 202: "Invalidated"}, does: writes},
 		{name: "clearOrganisation", method: "DELETE", pattern: orgs, handle: s.clearOrg, summary: "Remove everything of an organisation from the store",
 			gives: answers{200: "Cleared"}, does: writes},
 	}

@@ -89,6 +89,7 @@ type Server struct {
 	patience  time.Duration // with clients of monitors
 	sumUp     time.Duration // between summaries of monitors
 	migrated  migrated
+	refused   failures
 	batches   gate
 	imports   gate
 

@@ -19,6 +19,7 @@ type stats struct {
 	Problems      []string  `json:"problems"`
 
 	Store      storeHealth               `json:"store"`
+	Journal    *journalStats             `json:"journal,omitempty"`
 	Kinds      map[string]kindStats      `json:"kinds"`
 	Operations map[string]operationStats `json:"operations"`
 	Local      localStats                `json:"local"`
@@ -108,7 +109,7 @@ func (s *Server) getStats(x *exchange) error {
 	out := stats{
 		Status: "success", Timestamp: x.begun.UTC(), Version: s.opts.Version,
 		UptimeSeconds: int64(x.begun.Sub(st.Started).Seconds()),
-		Health:        string(h.Status), Problems: append([]string{}, h.Problems...), Store: toStoreHealth(h.Store),
+		Health:        string(h.Status), Problems: append([]string{}, h.Problems...), Store: toStoreHealth(h.Store), Journal: toJournalStats(st.Journal),
 		Kinds: make(map[string]kindStats, len(st.Kinds)), Operations: make(map[string]operationStats, len(st.Operations)),
 		Local: localStats(st.Local), Migration: s.migrated.stats(), Cache: s.cacheStats(h, st),
 	}

@@ -14,12 +14,14 @@ import (
 
 // health is what this program reads of GET /api/health.
 type health struct {
-	Status        string   `json:"status"`
-	Version       string   `json:"version"`
-	UptimeSeconds int64    `json:"uptimeSeconds"`
-	Draining      bool     `json:"draining"`
-	Problems      []string `json:"problems"`
-	Store         store    `json:"store"`
+	Status        string    `json:"status"`
+	Version       string    `json:"version"`
+	UptimeSeconds int64     `json:"uptimeSeconds"`
+	Draining      bool      `json:"draining"`
+	Problems      []string  `json:"problems"`
+	Timestamp     time.Time `json:"timestamp"`
+	Store         store     `json:"store"`
+	Journal       *journal  `json:"journal"`
 }
 
 type store struct {
@@ -143,5 +145,6 @@ func (a *app) showHealth(h health) error {
 	for _, n := range s.Nodes {
 		fmt.Fprintln(a.out, "  "+printable(n.String()))
 	}
+	a.showJournal(h.Journal, h.Timestamp)
 	return err
 }

@@ -46,12 +46,12 @@ func (m monitored) line() string {
 		outcome = style.FgRed.Sprint(outcome)
 	case m.Outcome == "hit", m.Outcome == "loaded":
 		outcome = style.FgGreen.Sprint(outcome)
-	case m.Outcome == "miss", m.Outcome == "partial", m.Outcome == "notKept":
+	case m.Outcome == "miss", m.Outcome == "partial", m.Outcome == "notKept", m.Outcome == "pending":
 		outcome = style.FgYellow.Sprint(outcome)
 	}
 	return strings.Join([]string{
 		style.Faint.Sprint(m.Time.Local().Format("15:04:05.000")),
-		column(m.Operation, 10), column(m.Kind, 19), column(m.Org, 20), column(id, 6), outcome, column(m.Source, 6),
+		column(m.Operation, 10), column(m.Kind, 19), column(m.Org, 20), column(id, 6), outcome, column(m.Source, 7),
 		fmt.Sprintf("%11s", shown(m.TookMs)), fmt.Sprintf("%9s", bytesShown(m.Bytes)),
 	}, "  ")
 }

@@ -241,6 +241,7 @@ func (s *settings) options(log logger) (jackcache.Options, assistant.TTLs) {
 				MaxBytes: bytes("JACKCACHE_EMBEDDED_BYTES"), Budget: duration("JACKCACHE_EMBEDDED_BUDGET"),
 				AfterRedis: value[string](s, "JACKCACHE_STORE") == embedded || s.set("USE_REDIS") && !value[bool](s, "USE_REDIS"),
 			},
+			Journal: s.journal(),
 			Conversation: jackcache.ConversationOptions{
 				TTL: duration("JACKCACHE_TTL_CONVERSATION_CONTEXT"), MaxLife: duration("JACKCACHE_MAX_LIFE"),
 				Window: value[int](s, "JACKCACHE_WINDOW"), WindowBytes: int(bytes("JACKCACHE_WINDOW_BYTES")),
@@ -256,6 +257,18 @@ func (s *settings) options(log logger) (jackcache.Options, assistant.TTLs) {
 			Organization: duration("JACKCACHE_TTL_ORGANIZATION_DATA"), AgentConfig: duration("JACKCACHE_TTL_AGENT_CONFIG"),
 			PreComputedContext: duration("JACKCACHE_TTL_PRE_COMPUTED_CONTEXT"), SSEResponse: duration("JACKCACHE_TTL_SSE_RESPONSE"),
 		}
+}
+
+// journal is how writes are kept beside Redis.
+func (s *settings) journal() jackcache.JournalOptions {
+	j := jackcache.JournalOptions{
+		Mode: jackcache.JournalMode(value[string](s, "JACKCACHE_JOURNAL")), Window: value[time.Duration](s, "JACKCACHE_JOURNAL_WINDOW"),
+		ReplayRate: value[int](s, "JACKCACHE_REPLAY_RATE"),
+	}
+	if j.Mode != jackcache.JournalMemory || s.set("JACKCACHE_JOURNAL_BYTES") {
+		j.MaxBytes = value[int64](s, "JACKCACHE_JOURNAL_BYTES") // else its own default
+	}
+	return j
 }
 
 // store names the store in use, without secrets.

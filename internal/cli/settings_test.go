@@ -40,6 +40,9 @@ func TestDefaultsAreThoseOfThePackages(t *testing.T) {
 		DataDir: jackcache.DefaultDataDir, PhoneRegion: "US", Budget: jackcache.DefaultBudget,
 		LocalBytes: jackcache.DefaultLocalBytes, ForgetFor: jackcache.DefaultForgetFor,
 		Embedded: jackcache.EmbeddedOptions{MaxBytes: jackcache.DefaultEmbeddedBytes, Budget: jackcache.DefaultEmbeddedBudget},
+		Journal: jackcache.JournalOptions{
+			Mode: jackcache.JournalRequired, MaxBytes: jackcache.DefaultJournalBytes, Window: jackcache.DefaultJournalWindow, ReplayRate: jackcache.DefaultReplayRate,
+		},
 		Conversation: jackcache.ConversationOptions{
 			TTL: jackcache.DefaultConversationTTL, Window: jackcache.DefaultWindow, WindowBytes: jackcache.DefaultWindowBytes,
 			MessageBytes: jackcache.DefaultMessageBytes, Batch: jackcache.DefaultBatch, CompressAbove: jackcache.DefaultCompressAbove,
@@ -61,6 +64,7 @@ func TestEverySettingHasAnEffect(t *testing.T) {
 		"NODE_ENV=production", "REDIS_HOST=r", "REDIS_PORT=1", "REDIS_USERNAME=u", "REDIS_PASSWORD=p", "REDIS_DB=2",
 		"REDIS_MODE=sentinel", "REDIS_SENTINEL_MASTER=m", "REDIS_SENTINEL_USERNAME=su", "REDIS_SENTINEL_PASSWORD=sp",
 		"JACKCACHE_REDIS_IN_FLIGHT=30", "JACKCACHE_REDIS_CONNECTIONS=3", "JACKCACHE_DATA_DIR=d", "JACKCACHE_EMBEDDED_BYTES=1GiB", "JACKCACHE_EMBEDDED_BUDGET=1s",
+		"JACKCACHE_JOURNAL=optional", "JACKCACHE_JOURNAL_BYTES=7MiB", "JACKCACHE_JOURNAL_WINDOW=3h", "JACKCACHE_REPLAY_RATE=500",
 		"JACKCACHE_TTL_CONVERSATION_CONTEXT=1m", "JACKCACHE_MAX_LIFE=2h", "JACKCACHE_WINDOW=4", "JACKCACHE_WINDOW_BYTES=5kB",
 		"JACKCACHE_MESSAGE_BYTES=6000", "JACKCACHE_BATCH=7", "JACKCACHE_MESSAGE_COMPRESS_ABOVE=8KiB", "JACKCACHE_DIRECTORY=on",
 		"JACKCACHE_PHONE_REGION=de", "JACKCACHE_BUDGET=9ms", "JACKCACHE_LOCAL_BYTES=10MB", "JACKCACHE_FORGET_FOR=11d",
@@ -80,6 +84,7 @@ func TestEverySettingHasAnEffect(t *testing.T) {
 			Sentinel: jackcache.SentinelOptions{Master: "m", Username: "su", Password: "sp"},
 		},
 		Embedded: jackcache.EmbeddedOptions{MaxBytes: 1 << 30, Budget: time.Second},
+		Journal:  jackcache.JournalOptions{Mode: jackcache.JournalOptional, MaxBytes: 7 << 20, Window: 3 * time.Hour, ReplayRate: 500},
 		Conversation: jackcache.ConversationOptions{
 			TTL: time.Minute, MaxLife: 2 * time.Hour, Window: 4, WindowBytes: 5000, MessageBytes: 6000, Batch: 7, CompressAbove: 8192,
 		},

@@ -12,9 +12,11 @@ import (
 
 // stats is what this program reads of GET /api/cache/stats.
 type stats struct {
-	Version       string `json:"version"`
-	UptimeSeconds int64  `json:"uptimeSeconds"`
-	Store         store  `json:"store"`
+	Version       string    `json:"version"`
+	UptimeSeconds int64     `json:"uptimeSeconds"`
+	Timestamp     time.Time `json:"timestamp"`
+	Store         store     `json:"store"`
+	Journal       *journal  `json:"journal"`
 	Kinds         map[string]struct {
 		Hits       uint64  `json:"hits"`
 		Misses     uint64  `json:"misses"`
@@ -63,9 +65,11 @@ func (a *app) stats(ctx context.Context, c *client) error {
 	if a.json {
 		return a.printRaw(data)
 	}
-	fmt.Fprintf(a.out, "store %s, %s keys, %s, keys begin with %s, version %s, up %s\n\n",
+	fmt.Fprintf(a.out, "store %s, %s keys, %s, keys begin with %s, version %s, up %s\n",
 		s.Store.Kind, grouped(s.Store.Keys), bytesShown(s.Store.UsedBytes), s.Cache.Cache.Config.KeyPrefix,
 		printable(s.Version), time.Duration(s.UptimeSeconds)*time.Second)
+	a.showJournal(s.Journal, s.Timestamp)
+	fmt.Fprintln(a.out)
 	var kinds [][]any
 	for _, name := range slices.Sorted(maps.Keys(s.Kinds)) {
 		k := s.Kinds[name]
