@@ -124,6 +124,10 @@ func (c *Cache) openShared(ctx context.Context, cfg *engine.Config, record *data
 func (c *Cache) closeEngine(ctx context.Context) error {
 	if c.replay != nil {
 		c.replay.Close()
+		if n := c.journal.PendingCount(); n > 0 {
+			c.opts.Logger.Warn("writes wait in the journal; they get to redis when this instance is started again with its data directory",
+				"pending", n, "dataDir", c.opts.DataDir, "crashSafe", c.journal.Stats().CrashSafe)
+		}
 	}
 	return errors.Join(c.engine.Close(ctx), c.closeJournal(ctx))
 }

@@ -303,6 +303,9 @@ func (e *Engine) Merge(ctx context.Context, op store.Op) (res store.Result, err 
 	defer func() { m.end(err) }()
 	ctx, cancel := context.WithTimeout(ctx, mergeTimeout)
 	defer cancel()
+	if e.journal != nil {
+		defer e.journal.End(e.journal.Begin())
+	}
 	op.Mode = store.Merge
 	op.Generation = e.known(op.Key.Org())
 	for range maxAttempts {

@@ -98,6 +98,9 @@ func (e *Engine) write(caller context.Context, operation Operation, derived bool
 	if err := e.journalTakes(derived); err != nil {
 		return w, err
 	}
+	if e.journal != nil {
+		defer e.journal.End(e.journal.Begin())
+	}
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(caller, e.cfg.Timeout)
 	w.Result, op, err = e.apply(ctx, op)
@@ -280,6 +283,7 @@ func (e *Engine) Invalidate(caller context.Context, o keys.Org) (pending bool, e
 	if err := e.journalTakes(false); err != nil {
 		return false, err
 	}
+	defer e.journal.End(e.journal.Begin())
 	token := e.cfg.Clock.Now()
 	known := e.known(o)
 	g, err := e.shared.InvalidateOnce(ctx, o, known, token)

@@ -117,3 +117,33 @@ func perfect(b *testing.B, size int) float64 {
 	}
 	return float64(n) / time.Since(start).Seconds()
 }
+
+// BenchmarkOpen reads a journal of 256 MiB.
+func BenchmarkOpen(b *testing.B) {
+	o := testOptions(b)
+	o.MaxBytes = 2 << 30
+	j := openTest(b, o)
+	r := benchRecord(testKey(b, keys.Conversations, "org", "1"), 0)
+	ctx := context.Background()
+	for i := 0; j.Stats().Bytes < 256<<20; i++ {
+		group := make([]*Record, 1000)
+		for n := range group {
+			c := *r
+			c.Op.Key, c.Op.Version = testKey(b, keys.Conversations, fmt.Sprint("org-", n%16), fmt.Sprint(i%200, n)), version(i*1000+n)
+			c.Op.Generation = 1
+			group[n] = &c
+		}
+		if err := j.Append(ctx, false, group...); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.SetBytes(j.Stats().Bytes)
+	closeTest(b, j)
+	for b.Loop() {
+		again, err := Open(o)
+		if err != nil {
+			b.Fatal(err)
+		}
+		closeTest(b, again)
+	}
+}

@@ -42,7 +42,8 @@ const (
 	// pending. What is pending of the organisation before it is not any more.
 	Invalidation
 	// Assigned: what is pending of the organisation up to UpTo belongs to
-	// Generation, whatever the generation is when it is applied.
+	// Generation, whatever the generation is when it is applied; but for what was
+	// assigned before: what was applied under a generation once stays with it.
 	Assigned
 )
 
@@ -159,6 +160,7 @@ type Journal struct {
 	disk     disk
 	latency  latency
 	damaged  atomic.Int64
+	underway underway
 
 	mu sync.Mutex // guards what follows; never held while the disk works
 	// work wakes the writer, sync the syncer, calm who waits for the syncer.
@@ -168,12 +170,14 @@ type Journal struct {
 	carry            *batch   // what the keeper takes over, or nil
 	queued           int64    // bytes of pending records in batches that are not written
 	backlog          int64    // bytes of records that are not synced, or not written
+	written          int64    // of the backlog
 	room             chan struct{}
 	closed           bool
 	closeErr         error
 	stopped          chan struct{} // closed when writer and syncer have ended
 	kick             chan struct{} // wakes the keeper
 	kept             chan struct{} // closed when the keeper has ended
+	keepAfter        time.Time     // the keeper's own: not again before, after a failure
 
 	// Between writer and syncer, guarded by mu.
 	seg      *segment // the newest; changed by the writer alone

@@ -8,6 +8,38 @@ import (
 	"time"
 )
 
+// background asks each second for what nobody waits for.
+func (j *Journal) background(ticks <-chan time.Time) {
+	defer close(j.kept)
+	for {
+		select {
+		case <-j.stopped:
+			return
+		case <-j.kick:
+		case <-ticks:
+			j.tick()
+		}
+		j.keep()
+	}
+}
+
+// tick has what is written synced, tries again what failed, and starts a segment
+// when the newest one is old.
+func (j *Journal) tick() {
+	j.state.mu.RLock()
+	seg := j.state.newestLocked()
+	old := seg.records > 0 && j.o.Now().Sub(instant(seg.created)) > j.o.Window/8
+	j.state.mu.RUnlock()
+	j.mu.Lock()
+	j.wantSync = j.wantSync || len(j.unsynced) > 0
+	j.rescue = j.failed != nil
+	j.rotate = j.rotate || old && j.failed == nil
+	j.sync.Signal()
+	j.work.Signal()
+	j.mu.Unlock()
+	j.disk.recheck(j)
+}
+
 // keepSoon wakes the keeper.
 func (j *Journal) keepSoon() {
 	select {
@@ -16,24 +48,29 @@ func (j *Journal) keepSoon() {
 	}
 }
 
+// keepPause is how long the keeper rests after a failure.
+const keepPause = 5 * time.Second
+
 // keep drops the segments whose time has come, the oldest first.
 func (j *Journal) keep() {
-	if err := j.removeStrays(); err != nil {
-		j.o.Logger.Debug("no segment of the journal can go yet", "error", err)
+	if time.Now().Before(j.keepAfter) {
 		return
 	}
-	for {
+	err := j.removeStrays()
+	for err == nil {
 		seg, why := j.due()
 		if seg == nil {
+			j.keepAfter = time.Time{}
 			return
 		}
-		if err := j.drop(seg, why); err != nil {
-			if !errors.Is(err, ErrClosed) {
-				j.o.Logger.Warn("a segment of the journal cannot go yet", "segment", seg.name, "error", err)
-			}
-			return
+		if err = j.drop(seg, why); err != nil {
+			err = fmt.Errorf("%s: %w", seg.name, err)
 		}
 	}
+	if j.keepAfter.IsZero() && !errors.Is(err, ErrClosed) {
+		j.o.Logger.Warn("no segment of the journal can go for now", "error", err)
+	}
+	j.keepAfter = time.Now().Add(keepPause)
 }
 
 // removeStrays removes what is left of segments that could not be made. They may

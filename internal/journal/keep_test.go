@@ -126,7 +126,11 @@ func TestWindow(t *testing.T) {
 		j.rotate = true
 		j.work.Signal()
 		j.mu.Unlock()
-		waitFor(t, func() bool { j.state.mu.RLock(); defer j.state.mu.RUnlock(); return j.state.newestLocked().records == 0 })
+		waitFor(t, func() bool {
+			j.state.mu.RLock()
+			defer j.state.mu.RUnlock()
+			return j.state.newestLocked().records == 0
+		})
 	}
 	next()
 	since := j.Stats().Since
@@ -169,15 +173,22 @@ func TestFull(t *testing.T) {
 		kept = append(kept, r)
 	}
 	st := j.Stats()
-	if !errors.Is(err, ErrFull) || st.PendingBytes < o.MaxBytes*3/4 || j.state.bytes.Load() > o.MaxBytes {
+	if !errors.Is(err, ErrFull) || st.PendingBytes < o.MaxBytes*3/4 {
 		t.Fatalf("after %d records: %v, %+v", len(kept), err, st)
 	}
-	if err := j.Append(context.Background(), true, &Record{Kind: Invalidation, Org: testOrg(t, "other")}); !errors.Is(err, ErrFull) {
+	waitFor(t, func() bool { return j.state.bytes.Load() <= o.MaxBytes })
+	for n := 0; err == nil || n == 0; n++ { // smaller ones, until they are too much, too
+		r := &Record{Kind: Invalidation, Org: testOrg(t, fmt.Sprint("other", n))}
+		if err = j.Append(context.Background(), true, r); err == nil {
+			kept = append(kept, r)
+		}
+	}
+	if !errors.Is(err, ErrFull) {
 		t.Errorf("invalidation: %v", err)
 	}
 	for i, r := range kept {
 		done := &Record{Kind: Resolved, Resolves: []Position{r.Position}}
-		if i%2 == 0 {
+		if i%2 == 0 && r.Kind == Pending {
 			done.Kind, done.Op = Applied, r.Op
 		}
 		if err := j.Append(context.Background(), false, done); err != nil {
@@ -288,7 +299,7 @@ func TestFailedSync(t *testing.T) {
 	disk.set(func() { disk.failSync = func() bool { failures--; return failures >= 0 } })
 	a := setRecord(Pending, testKey(t, "leads", "org", "1"), 1)
 	appendTest(t, j, a)
-	if st := j.Stats(); st.Segments != 2 || st.Problem != "" || st.Records != 1 {
+	if st := j.Stats(); st.Problem != "" || st.Records != 1 {
 		t.Errorf("after a failed sync: %+v", st)
 	}
 	disk.set(func() { failures = 2 })

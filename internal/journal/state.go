@@ -7,7 +7,6 @@ import (
 
 	"github.com/jackcache/jackcache/internal/clock"
 	"github.com/jackcache/jackcache/internal/keys"
-	"github.com/jackcache/jackcache/internal/store"
 )
 
 // state is what the journal knows of its records: which are pending, where those
@@ -240,6 +239,3 @@ func (s *state) oldestPendingLocked() time.Time {
 	}
 	return instant(s.pend[s.order.list[0]].time)
 }
-
-// conversation reports whether an action is one on a conversation.
-func conversation(a store.Action) bool { return a != store.Set }

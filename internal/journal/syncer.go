@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 )
 
@@ -29,6 +30,7 @@ func (j *Journal) takeSync() (seg *segment, n int, ok bool) {
 	defer j.mu.Unlock()
 	for {
 		if j.failed == nil && j.wantSync && (len(j.unsynced) > 0 || j.dirty) {
+			j.gatherLocked()
 			j.wantSync, j.dirty = false, false
 			return j.seg, len(j.unsynced), true
 		}
@@ -37,6 +39,20 @@ func (j *Journal) takeSync() (seg *segment, n int, ok bool) {
 		}
 		j.wantSync = j.wantSync && j.failed != nil
 		j.sync.Wait()
+	}
+}
+
+// gatherLocked lets those who were just told append again before the next sync
+// begins, or only every other caller would have a part in each.
+func (j *Journal) gatherLocked() {
+	for range 16 {
+		before := j.backlog
+		j.mu.Unlock()
+		runtime.Gosched()
+		j.mu.Lock()
+		if j.backlog == before && j.written == j.backlog {
+			return
+		}
 	}
 }
 
@@ -60,6 +76,7 @@ func (j *Journal) endSync(seg *segment, n int, err error) {
 	seg.synced += bytes
 	j.unsynced = append(j.unsynced[:0], j.unsynced[n:]...)
 	if n > 0 {
+		j.written -= bytes
 		j.freeLocked(bytes)
 	}
 }
@@ -99,6 +116,7 @@ func (j *Journal) rescueUnsynced() {
 		b.tell(nil)
 		b.recycle()
 	}
+	j.written -= int64(len(buf))
 	j.freeLocked(int64(len(buf)))
 	j.calm.Broadcast()
 	j.mu.Unlock()

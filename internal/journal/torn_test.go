@@ -3,7 +3,6 @@ package journal
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -75,21 +74,21 @@ func TestCutAnywhere(t *testing.T) {
 	}
 	closeTest(t, j)
 	path, content := onlySegment(t, o.Dir)
+	o, err = o.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
 	cuts := []int64{headerSize}
 	cuts = append(cuts, ends...)
 	for at := ends[len(ends)-4]; at < int64(len(content)); at++ {
 		cuts = append(cuts, at)
 	}
 	for _, cut := range cuts {
-		o.Dir = t.TempDir()
-		if err := os.WriteFile(filepath.Join(o.Dir, filepath.Base(path)), content[:cut], 0o600); err != nil {
-			t.Fatal(err)
-		}
 		want := 0
 		for want < len(ends) && ends[want] <= cut {
 			want++
 		}
-		j, err := Open(o)
+		j, err := open(o, diskWith(t, filepath.Base(path), content[:cut]))
 		if err != nil {
 			t.Fatalf("cut at %d: %v", cut, err)
 		}
@@ -104,6 +103,20 @@ func TestCutAnywhere(t *testing.T) {
 		}
 		closeTest(t, j)
 	}
+}
+
+// diskWith returns a disk in memory with one file.
+func diskWith(t testing.TB, name string, content []byte) files {
+	t.Helper()
+	disk := newMemory()
+	f, err := disk.create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt(content, 0); err != nil {
+		t.Fatal(err)
+	}
+	return disk
 }
 
 // TestFlippedBits changes one byte: no record changes.
@@ -121,17 +134,17 @@ func TestFlippedBits(t *testing.T) {
 	}
 	closeTest(t, j)
 	path, content := onlySegment(t, o.Dir)
+	o, err = o.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
 	seed := rand.Uint64()
 	rng := rand.New(rand.NewPCG(seed, 0))
 	for range 200 {
 		b := bytes.Clone(content)
 		at := headerSize + rng.IntN(len(b)-headerSize)
 		b[at] ^= byte(1 + rng.IntN(255))
-		o.Dir = t.TempDir()
-		if err := os.WriteFile(filepath.Join(o.Dir, filepath.Base(path)), b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		j, err := Open(o)
+		j, err := open(o, diskWith(t, filepath.Base(path), b))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -274,93 +287,6 @@ func TestOpenRefuses(t *testing.T) {
 	if _, err := Open(Options{}); err == nil || !strings.Contains(err.Error(), "MaxBytes is 0") {
 		t.Errorf("no options: %v", err)
 	}
-}
-
-// TestSlowDisk: a sync that hangs holds nobody beyond his context, and nobody
-// who does not ask for it; what was appended is outstanding.
-func TestSlowDisk(t *testing.T) {
-	disk := newFaulty()
-	o, err := testOptions(t).withDefaults()
-	if err != nil {
-		t.Fatal(err)
-	}
-	j, err := open(o, disk)
-	if err != nil {
-		t.Fatal(err)
-	}
-	hang := make(chan struct{})
-	disk.set(func() { disk.hang = hang })
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
-	defer cancel()
-	r := setRecord(Pending, testKey(t, "leads", "org", "1"), 1)
-	if err := j.Append(ctx, true, r); !errors.Is(err, ErrSlow) || !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("durable append to a hanging disk: %v", err)
-	}
-	if got := j.Outstanding(0, 9); len(got) != 1 || got[0].Position != r.Position {
-		t.Errorf("outstanding %+v", got)
-	}
-	if err := j.Append(context.Background(), false, setRecord(Applied, testKey(t, "leads", "org", "2"), 2)); err != nil {
-		t.Errorf("append without sync: %v", err)
-	}
-	if st := j.Stats(); st.Records != 2 {
-		t.Errorf("stats %+v", st)
-	}
-	// What waits for the disk is bounded.
-	big := setRecord(Applied, testKey(t, "leads", "org", "3"), 3)
-	big.Op.Payload = make([]byte, 8<<20)
-	for range maxBacklog / len(big.Op.Payload) {
-		err = j.Append(ctx, false, big)
-	}
-	if !errors.Is(err, ErrSlow) {
-		t.Errorf("too much waits for the disk: %v", err)
-	}
-	if err := j.Close(ctx); !errors.Is(err, ErrSlow) {
-		t.Errorf("close: %v", err)
-	}
-	close(hang)
-	closeTest(t, j)
-	if err := j.Append(context.Background(), true, r); !errors.Is(err, ErrClosed) {
-		t.Errorf("append after close: %v", err)
-	}
-	if _, err := j.Known(testKey(t, "leads", "org", "2")); err == nil {
-		t.Error("known after close")
-	}
-}
-
-// TestSharedSyncs: callers at once share syncs.
-func TestSharedSyncs(t *testing.T) {
-	disk := newFaulty()
-	o, err := testOptions(t).withDefaults()
-	if err != nil {
-		t.Fatal(err)
-	}
-	j, err := open(o, disk)
-	if err != nil {
-		t.Fatal(err)
-	}
-	hang := make(chan struct{})
-	disk.set(func() { disk.hang, disk.syncs = hang, 0 })
-	const callers = 64
-	errs := make(chan error, callers)
-	for i := range callers {
-		go func() {
-			errs <- j.Append(context.Background(), true, setRecord(Applied, testKey(t, "leads", "org", fmt.Sprint(i)), i))
-		}()
-	}
-	waitFor(t, func() bool { return j.Stats().Records == callers })
-	disk.set(func() { disk.hang = nil })
-	close(hang)
-	for range callers {
-		if err := <-errs; err != nil {
-			t.Error(err)
-		}
-	}
-	disk.set(func() {
-		if disk.syncs > 3 {
-			t.Errorf("%d syncs for %d appends at once", disk.syncs, callers)
-		}
-	})
-	closeTest(t, j)
 }
 
 // waitFor waits for what the journal does in the background.

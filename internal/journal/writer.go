@@ -3,7 +3,6 @@ package journal
 import (
 	"fmt"
 	"runtime"
-	"time"
 )
 
 // write is the writer: it takes batch after batch until the journal is closed.
@@ -21,9 +20,7 @@ func (j *Journal) write() {
 			j.rescueUnsynced()
 		}
 		if work.rotate {
-			if err := j.startSegment(); err != nil {
-				j.disk.report(fmt.Errorf("start a segment: %w", err))
-			}
+			j.rotateNow()
 		}
 		for _, b := range batches {
 			j.writeBatch(b)
@@ -50,7 +47,8 @@ func (j *Journal) take() (batches []*batch, w work, ok bool) {
 			j.next = b.place(j.next)
 			batches = append(batches, b)
 		}
-		w = work{rescue: j.failed != nil && (j.rescue || len(batches) > 0), rotate: j.rotate}
+		// Before a batch is written, ready sees to it.
+		w = work{rescue: j.failed != nil && j.rescue && len(batches) == 0, rotate: j.rotate}
 		if len(batches) > 0 || w.rescue || w.rotate {
 			j.rescue, j.rotate = false, false
 			return batches, w, true
@@ -99,6 +97,7 @@ func (j *Journal) writeBatch(b *batch) {
 	j.applyBatch(seg, b)
 	j.mu.Lock()
 	j.queued -= b.pending
+	j.written += int64(len(b.buf))
 	j.unsynced = append(j.unsynced, b)
 	if b.durable || j.backlog >= syncBytes {
 		j.wantSync = true
@@ -122,11 +121,8 @@ func (j *Journal) applyBatch(seg *segment, b *batch) {
 
 // ready makes the newest segment one that b can be written to.
 func (j *Journal) ready(b *batch) error {
-	j.mu.Lock()
-	failed := j.failed
-	j.mu.Unlock()
-	if failed != nil {
-		return failed
+	if err := j.mend(); err != nil {
+		return err
 	}
 	if !b.onlyCarries() {
 		if err := j.checkRoom(); err != nil {
@@ -145,10 +141,30 @@ func (j *Journal) ready(b *batch) error {
 		return nil
 	}
 	j.disk.report(fmt.Errorf("start a segment: %w", err))
-	if seg := j.seg; !seg.torn && j.broken() == nil && seg.size < 2*j.o.SegmentBytes {
+	if j.broken() != nil {
+		return j.mend() // which starts one
+	}
+	if seg := j.seg; !seg.torn && seg.size < 2*j.o.SegmentBytes {
 		return nil // this one has to do for a while
 	}
 	return err
+}
+
+// rotateNow starts a segment, or reports why it cannot.
+func (j *Journal) rotateNow() {
+	if err := j.startSegment(); err != nil && j.broken() == nil {
+		j.disk.report(fmt.Errorf("start a segment: %w", err))
+	}
+	_ = j.mend() // it reports itself
+}
+
+// mend rescues what a failed sync has left.
+func (j *Journal) mend() error {
+	if j.broken() == nil {
+		return nil
+	}
+	j.rescueUnsynced()
+	return j.broken()
 }
 
 func (j *Journal) broken() error {
@@ -190,137 +206,4 @@ func (b *batch) onlyCarries() bool {
 		}
 	}
 	return true
-}
-
-// startSegment makes what is written durable and begins a new segment after it.
-func (j *Journal) startSegment() error {
-	if err := j.drain(); err != nil {
-		return err
-	}
-	seg, err := j.createSegment(follows{j.seg, j.seg.size, j.seg.torn}, nil)
-	if err != nil {
-		return err
-	}
-	j.useSegment(seg)
-	j.keepSoon()
-	return nil
-}
-
-// drain waits until all that is written is synced, or a sync failed.
-func (j *Journal) drain() error {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	for (len(j.unsynced) > 0 || j.dirty) && j.failed == nil {
-		j.wantSync = true
-		j.sync.Signal()
-		j.calm.Wait()
-	}
-	return j.failed
-}
-
-// follows is what a new segment says of the one before it; see header.
-type follows struct {
-	seg   *segment
-	end   int64
-	final bool
-}
-
-// createSegment writes a segment with the given frames, and gives it its name
-// once it is durable. Where that fails it may exist all the same after a crash:
-// what it says of the one before has to stay true.
-func (j *Journal) createSegment(before follows, frames []byte) (*segment, error) {
-	j.mu.Lock()
-	j.next++ // burnt, so that no segment before has the name
-	first := j.next
-	j.mu.Unlock()
-	j.state.mu.RLock()
-	since := j.state.since
-	j.state.mu.RUnlock()
-	h := header{
-		boot: j.boot, identity: j.identity, salt: newSalt(), first: first,
-		created: nanoseconds(j.o.Now()), since: since, space: j.o.Space.Prefix(),
-	}
-	if before.seg != nil {
-		h.before, h.end, h.final = before.seg.first, before.end, before.final
-	}
-	seg, err := writeSegment(j.fs, h, frames)
-	if err != nil {
-		j.mu.Lock()
-		j.strays = append(j.strays, segmentName(first))
-		j.mu.Unlock()
-	}
-	return seg, err
-}
-
-func writeSegment(fs files, h header, frames []byte) (*segment, error) {
-	name := segmentName(h.first)
-	f, err := fs.create(name + unfinished)
-	if err != nil {
-		return nil, err
-	}
-	seg := newSegment(h, f)
-	err = func() error {
-		if err := reseal(frames, seg.seed); err != nil {
-			return err
-		}
-		if _, err := f.WriteAt(append(h.append(nil), frames...), 0); err != nil {
-			return fmt.Errorf("write %s: %w", name, err)
-		}
-		if err := f.Sync(); err != nil {
-			return fmt.Errorf("sync %s: %w", name, err)
-		}
-		if err := fs.rename(name+unfinished, name); err != nil {
-			return err
-		}
-		return fs.sync()
-	}()
-	if err != nil {
-		_ = f.Close()                    // the error above is the one to tell
-		_ = fs.remove(name + unfinished) // the next Open removes it, too
-		return nil, err
-	}
-	return seg, nil
-}
-
-// useSegment makes seg the newest one.
-func (j *Journal) useSegment(seg *segment) {
-	j.state.mu.Lock()
-	j.state.addLocked(seg)
-	j.state.totalsLocked()
-	j.state.mu.Unlock()
-	j.mu.Lock()
-	j.seg = seg
-	j.mu.Unlock()
-}
-
-// background asks each second for what nobody waits for.
-func (j *Journal) background(ticks <-chan time.Time) {
-	defer close(j.kept)
-	for {
-		select {
-		case <-j.stopped:
-			return
-		case <-j.kick:
-		case <-ticks:
-			j.tick()
-		}
-		j.keep()
-	}
-}
-
-// tick has what is written synced, tries again what failed, and starts a segment
-// when the newest one is old.
-func (j *Journal) tick() {
-	j.state.mu.RLock()
-	seg := j.state.newestLocked()
-	old := seg.records > 0 && j.o.Now().Sub(instant(seg.created)) > j.o.Window/8
-	j.state.mu.RUnlock()
-	j.mu.Lock()
-	j.wantSync = j.wantSync || len(j.unsynced) > 0
-	j.rescue = j.failed != nil
-	j.rotate = j.rotate || old && j.failed == nil
-	j.sync.Signal()
-	j.work.Signal()
-	j.mu.Unlock()
-	j.disk.recheck(j)
 }
