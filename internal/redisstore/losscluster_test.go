@@ -54,7 +54,10 @@ func TestLossClusterFailover(t *testing.T) {
 			}
 		}
 	}
-	l.end()
+	if err := c.WaitOK(time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	l.end(c.Masters()...)
 }
 
 // Slots that move are in doubt on their own, a few suspicions for all of them,
@@ -91,7 +94,10 @@ func TestLossReshard(t *testing.T) {
 	if many := len(l.suspicions()) - n; many > 60 {
 		t.Errorf("%d suspicions for %d slots", many, high-low+1)
 	}
-	l.end()
+	if err := c.WaitOK(time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	l.end(c.Masters()...)
 }
 
 func anyFalse(m map[int]bool) bool {

@@ -27,7 +27,7 @@ func (l *load) missingOn(s *redistest.Server) (lost []store.Position) {
 	for i, op := range all {
 		names[i], at[op.Key.String()] = op.Key.String(), i
 	}
-	missing, err := lacks(s.Addr(), names)
+	missing, _, err := lacks(s.Addr(), names)
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -65,7 +65,7 @@ func TestLossLaggingReplica(t *testing.T) {
 	if len(lost) < 900 || s.From >= lost[0] || s.From == 0 {
 		t.Errorf("from %d; the first of %d that are lost is %d", s.From, len(lost), lost[0])
 	}
-	l.end()
+	l.end(replica)
 }
 
 // promptly lets a master serve a new replica at once.
@@ -92,7 +92,7 @@ func TestLossSwappedData(t *testing.T) {
 	if s.From >= lost[0] {
 		t.Errorf("from %d; the first that is lost is %d", s.From, lost[0])
 	}
-	l.end()
+	l.end(server)
 }
 
 // SENTINEL FAILOVER hands nothing over, and the former master acknowledges writes
@@ -116,7 +116,7 @@ func TestLossSentinelFailover(t *testing.T) {
 			t.Error("the new master has no heartbeat")
 		}
 	}
-	l.end()
+	l.end(trio.Master())
 	if l.lost.Load() == 0 {
 		t.Error("nothing was lost, so nothing was shown")
 	}

@@ -67,7 +67,7 @@ func TestLossAtRandom(t *testing.T) {
 			do(t, other, "REPLICAOF", "127.0.0.1", strconv.Itoa(server.Port()))
 			n := l.Position()
 			eventually(t, "it is copied", func() bool {
-				missing, err := lacks(other.Addr(), []string{l.writes()[n-1].Key.String()})
+				missing, _, err := lacks(other.Addr(), []string{l.writes()[n-1].Key.String()})
 				return err == nil && len(missing) == 0
 			})
 			eventually(t, "it is a master again", func() bool {
@@ -101,7 +101,7 @@ func TestLossAtRandom(t *testing.T) {
 			}
 		}
 	}
-	l.end()
+	l.end(server)
 }
 
 // cut takes a random part of the end of the append-only file away.
@@ -172,5 +172,8 @@ func TestLossAtRandomInACluster(t *testing.T) {
 			l.settled()
 		}
 	}
-	l.end()
+	if err := c.WaitOK(time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	l.end(c.Masters()...)
 }

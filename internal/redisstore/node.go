@@ -61,7 +61,7 @@ type node struct {
 	trips   trips
 	doubt   doubt
 	pulse   pulse
-	first   bool // nobody could call before it is looked at for the first time
+	first   bool                   // nobody could call before it is looked at for the first time
 	stream  atomic.Pointer[string] // of writes, as the last look gave it; nil: there was none
 
 	link atomic.Pointer[link]

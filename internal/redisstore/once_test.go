@@ -110,3 +110,44 @@ func TestBeatValue(t *testing.T) {
 		}
 	}
 }
+
+// A heartbeat is raised where the stream of writes and what the key holds are as
+// they were seen, and changes nothing elsewhere; it is raised without memory, too.
+func TestBeatCompares(t *testing.T) {
+	server := redistest.Start(t)
+	n := openNode(t, server.Addr()).layout.Load().masters[0]
+	const key = "jack:dev:__beat:a"
+	send := func(value, stream string, held ...string) answer {
+		t.Helper()
+		a, err := n.sendBeat(t.Context(), key, value, stream, held)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	stream := send("", "").stream
+	if len(stream) != 40 {
+		t.Errorf("the stream is %q", stream)
+	}
+	if _, err := server.Do("CONFIG", "SET", "maxmemory", "1"); err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range []struct {
+		value, stream string
+		held          []string
+		raised        bool
+		was           string
+	}{
+		{"1 a", stream, nil, false, ""},
+		{"1 a", stream, []string{"0 a"}, false, ""},
+		{"1 a", "another", []string{""}, false, ""},
+		{"1 a", stream, []string{""}, true, ""},
+		{"2 a", "another", []string{"1 a"}, false, "1 a"},
+		{"2 a", stream, []string{"0 a", "1 a"}, true, "1 a"},
+		{"3 a", stream, []string{"1 a"}, false, "2 a"},
+	} {
+		if a := send(c.value, c.stream, c.held...); a.raised != c.raised || a.held != c.was || a.stream != stream {
+			t.Errorf("%d: %+v, want raised %v over %q", i, a, c.raised, c.was)
+		}
+	}
+}
