@@ -32,6 +32,7 @@ type Cache struct {
 	carrying      *carry.Store     // nil: there was nothing to carry
 	journal       *journal.Journal // nil: there is none
 	replay        *replay.Replayer // nil: there is no journal
+	journalTime   func() time.Time // the shared store's, as far as known
 }
 
 // Open opens a cache. It reports every wrong option at once. Redis need not be

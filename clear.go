@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/jackcache/jackcache/internal/journal"
 	"github.com/jackcache/jackcache/internal/keys"
 	"github.com/jackcache/jackcache/internal/store"
 )
@@ -50,6 +51,7 @@ func (c *Cache) Clear(ctx context.Context) (Cleared, error) {
 	if err != nil {
 		return done, mapError(ctx, "clear", err)
 	}
+	orgs = c.withPending(orgs)
 	for _, o := range orgs {
 		pending, err := c.engine.Invalidate(ctx, o)
 		if err == nil && pending {
@@ -65,10 +67,51 @@ func (c *Cache) Clear(ctx context.Context) (Cleared, error) {
 	return done, mapError(ctx, "clear", err)
 }
 
+// withPending adds the organisations of which something waits in the journal.
+func (c *Cache) withPending(orgs []keys.Org) []keys.Org {
+	if c.journal == nil {
+		return orgs
+	}
+	all := make(map[keys.Org]bool, len(orgs))
+	for _, o := range orgs {
+		all[o] = true
+	}
+	c.journal.EachPending(func(p journal.Outstanding) {
+		if !p.Org.IsZero() && !all[p.Org] {
+			all[p.Org] = true
+			orgs = append(orgs, p.Org)
+		}
+	})
+	return orgs
+}
+
+// clearPending deletes what waits in the journal for the directory.
+func (c *Cache) clearPending(ctx context.Context, k *kind) (n int, err error) {
+	if c.journal == nil {
+		return 0, nil
+	}
+	waiting := make(map[keys.Key]bool)
+	c.journal.EachPending(func(p journal.Outstanding) {
+		if p.Org.IsZero() && p.Key.Type() == k.typ {
+			waiting[p.Key] = true
+		}
+	})
+	for key := range waiting {
+		if err := c.engine.Delete(ctx, key, k.policy, store.Condition{}); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
 // clearDirectory deletes a kind's values without an organisation. They have no
 // generation of their own: that of no organisation is the one of the marks of
 // who was forgotten.
 func (c *Cache) clearDirectory(ctx context.Context, k *kind) (n int, err error) {
+	if n, err = c.clearPending(ctx, k); err != nil {
+		return n, err
+	}
 	for cursor := ""; ; {
 		page, err := c.engine.List(ctx, store.Query{Type: k.typ, Cursor: cursor, Limit: MaxList})
 		if err != nil {

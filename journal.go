@@ -84,9 +84,9 @@ func (c *Cache) openJournal(clk *clock.Clock) error {
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
-	c.journal = j
+	c.journal, c.journalTime = j, clk.Time
 	c.replay = replay.New(replay.Options{
-		Journal: j, Space: c.space, Rate: o.Journal.ReplayRate, SetAside: aside, Now: clk.Time,
+		Journal: j, Space: c.space, Rate: o.Journal.ReplayRate, SetAside: aside, Now: clk.Time, Stamp: clk.Now,
 		Known:    func(o keys.Org) uint64 { return c.engine.Known(o) },
 		Observed: func(o keys.Org, r store.Result) { c.engine.Observe(o, r) },
 		Logger:   o.Logger,

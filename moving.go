@@ -70,8 +70,17 @@ func (c *Cache) openRedis(ctx context.Context, timeout time.Duration, clk *clock
 		return shared, nil
 	}
 	p := putAway{source: source, path: c.embeddedPath(), record: record, opts: c.opts}
-	c.carrying = carry.Over(shared, source, carry.Options{Space: c.space, Now: clk.Steady, Keep: c.keepCarried, Finish: p.finish, Logger: c.opts.Logger})
+	c.carrying = carry.Over(shared, source, carry.Options{Space: c.space, Now: clk.Steady, Begin: c.beginCarried, Keep: c.keepCarried, Finish: p.finish, Logger: c.opts.Logger})
 	return c.carrying, nil
+}
+
+// beginCarried notes that an operation is being carried over.
+func (c *Cache) beginCarried() (end func()) {
+	if c.journal == nil {
+		return func() {}
+	}
+	turn := c.journal.Begin()
+	return func() { c.journal.End(turn) }
 }
 
 // keepCarried records what was carried over like a write that Redis has.
@@ -79,7 +88,7 @@ func (c *Cache) keepCarried(ctx context.Context, op store.Op) error {
 	if c.journal == nil {
 		return nil
 	}
-	err := c.journal.Append(ctx, false, &journal.Record{Kind: journal.Applied, Time: time.Now(), Op: op})
+	err := c.journal.Append(ctx, false, &journal.Record{Kind: journal.Applied, Time: c.journalTime(), Op: op})
 	if err != nil && c.opts.Journal.Mode == JournalOptional {
 		return nil
 	}

@@ -41,7 +41,7 @@ var allowed = map[string][]string{
 	"migrate":                  {"", "assistant"},
 	"httpapi":                  {"", "assistant", "migrate"},
 	"internal/check":           {"", "assistant", "migrate", "internal/datadir"},
-	"internal/cli":             {"", "assistant", "migrate", "httpapi", "internal/credentials", "internal/check", "internal/telemetry"},
+	"internal/cli":             {"", "assistant", "migrate", "httpapi", "internal/credentials", "internal/check", "internal/sabotage", "internal/telemetry"},
 	"cmd/jackcache":            {"internal/cli"},
 	"internal/store/storetest": {"internal/clock", "internal/keys", "internal/record", "internal/store"},
 }

@@ -53,6 +53,9 @@ type Options struct {
 	Space keys.Space
 	// Now is the time of the source.
 	Now func() time.Time
+	// Begin is called before the target is asked for an operation, and what it
+	// returns once that is kept.
+	Begin func() (end func())
 	// Keep is called with each operation that is in the target: it keeps what the
 	// target may lose, and the source will not be there any more.
 	Keep func(ctx context.Context, op store.Op) error
@@ -312,6 +315,7 @@ func (s *Store) apply(ctx context.Context, op store.Op) error {
 	if gone, err := s.forgotten(ctx, op); gone || err != nil {
 		return err
 	}
+	defer s.opts.Begin()()
 	for range 3 {
 		res, err := s.Shared.Apply(ctx, op)
 		if err != nil {

@@ -78,6 +78,12 @@ type here struct{ store.Store }
 func (here) Serves(keys.Key) bool   { return true }
 func (here) Doubtful(keys.Key) bool { return false }
 
+func (here) Missed(keys.Key) {}
+
+func (here) Bounds(context.Context, keys.Key) (floor clock.Version, trimmedTo record.Order, exists bool, err error) {
+	return floor, trimmedTo, false, nil
+}
+
 func (h here) InvalidateOnce(ctx context.Context, o keys.Org, known uint64, _ clock.Version) (uint64, error) {
 	return h.Invalidate(ctx, o, known)
 }
@@ -95,7 +101,7 @@ func carryOver(t rapid.TB, source carry.Source, target store.Shared, space keys.
 func over(t rapid.TB, target store.Shared, source carry.Source, space keys.Space, now func() time.Time) *carry.Store {
 	t.Helper()
 	return carry.Over(target, source, carry.Options{
-		Space: space, Now: now, Keep: func(context.Context, store.Op) error { return nil }, Finish: func(context.Context) error { return nil }, Logger: slog.New(slog.DiscardHandler),
+		Space: space, Now: now, Begin: func() func() { return func() {} }, Keep: func(context.Context, store.Op) error { return nil }, Finish: func(context.Context) error { return nil }, Logger: slog.New(slog.DiscardHandler),
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackcache/jackcache/internal/clock"
 	"github.com/jackcache/jackcache/internal/keys"
+	"github.com/jackcache/jackcache/internal/record"
 	"github.com/jackcache/jackcache/internal/store"
 )
 
@@ -85,6 +86,14 @@ func (s *Store) InvalidateOnce(ctx context.Context, o keys.Org, known uint64, to
 		return 0, err
 	}
 	return s.Shared.InvalidateOnce(ctx, o, known, token)
+}
+
+// Bounds implements store.Shared.
+func (s *Store) Bounds(ctx context.Context, k keys.Key) (floor clock.Version, trimmedTo record.Order, exists bool, err error) {
+	if err := s.refuse(); err != nil {
+		return floor, trimmedTo, false, err
+	}
+	return s.Shared.Bounds(ctx, k)
 }
 
 // Serves implements store.Shared.

@@ -95,9 +95,12 @@ func (e *Engine) Messages(ctx context.Context, k keys.Key, last int) (log Log, e
 	ctx, end := e.begin(ctx, OpMessages, k.Type())
 	defer end(&err)
 	log.Source = FromShared
-	log.Log, err = e.cfg.Store.Messages(ctx, k, last)
+	begun := e.outset(k)
+	if err = e.endPending(ctx, k.Org()); err == nil {
+		log.Log, err = e.cfg.Store.Messages(ctx, k, last)
+	}
 	if e.journal != nil {
-		log, err = e.recallLog(ctx, k, last, log, err)
+		log, err = e.recallLog(ctx, k, last, begun, log, err)
 	}
 	if err != nil {
 		return log, err

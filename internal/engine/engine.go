@@ -286,8 +286,10 @@ func (e *Engine) keepGeneration(ctx context.Context, op store.Op, res store.Resu
 	if op.Generation <= res.Generation || op.Key.Org().IsZero() {
 		return nil
 	}
-	_, err := e.cfg.Store.RaiseGeneration(ctx, op.Key.Org(), op.Generation)
-	return err
+	if _, err := e.cfg.Store.RaiseGeneration(ctx, op.Key.Org(), op.Generation); err != nil {
+		return fmt.Errorf("%w: it is stored, its generation is not: %w", store.ErrUnknown, err)
+	}
+	return nil
 }
 
 // Merge applies an operation that carries a place of its own (an import). It
@@ -316,7 +318,7 @@ func (e *Engine) Merge(ctx context.Context, op store.Op) (res store.Result, err 
 			return res, fmt.Errorf("%w: the place of the import lies in the future or its life has ended", store.ErrRejected)
 		}
 		if res.Generation <= op.Generation {
-			if err = e.keepGeneration(ctx, op, res); err == nil && e.journal != nil {
+			if err = e.keepGeneration(ctx, op, res); err == nil && e.journal != nil && (res.Status == store.Applied || res.Status == store.Unchanged) {
 				err = e.record(ctx, false, e.appliedRecord(op, res))
 			}
 			return res, err

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/jackcache/jackcache/internal/journal"
-	"github.com/jackcache/jackcache/internal/keys"
 	"github.com/jackcache/jackcache/internal/store"
 )
 
@@ -41,6 +40,14 @@ type Journaling struct {
 // need not.
 const refuseFor = 250 * time.Millisecond
 
+// slowLimit is how many appends in a row may take longer than an operation may
+// before the disk counts as one that hangs, and tellFailing how long it is told
+// that the journal failed when nobody has tried it since.
+const (
+	slowLimit   = 8
+	tellFailing = 10 * time.Second
+)
+
 // journaling is the part of an Engine that keeps writes in a journal.
 type journaling struct {
 	journal *journal.Journal // nil: there is none
@@ -53,7 +60,11 @@ type journaling struct {
 	// ended has, by organisation, the position of the last invalidation that is
 	// or was pending here: what was recorded before it is not read any more.
 	ended sync.Map // keys.Org → journal.Position
-	views views
+	// ending has the invalidations that wait for the store, by organisation.
+	ending  sync.Map // keys.Org → *journal.Record
+	endings atomic.Int64
+	slow    atomic.Int32 // appends in a row that took too long
+	views   views
 }
 
 // openJournal learns what the journal knows.
@@ -67,18 +78,19 @@ func (e *Engine) openJournal() {
 	for o, g := range j.Generations() {
 		e.learn(o, g)
 	}
-	const page = 1000
-	for after := journal.Position(0); ; {
-		pending := j.Outstanding(after, page)
-		for _, p := range pending {
-			after = p.Position
-			if p.Kind == journal.Invalidation {
-				e.ended.Store(p.Org, p.Position)
-			}
+	var ends []journal.Position
+	j.EachPending(func(p journal.Outstanding) {
+		if p.Kind == journal.Invalidation {
+			e.ended.Store(p.Org, p.Position)
+			ends = append(ends, p.Position)
 		}
-		if len(pending) < page {
-			return
-		}
+	})
+	rs, err := j.Read(ends...)
+	if err != nil {
+		e.cfg.Logger.Error("invalidations that wait in the journal cannot be read", "err", err)
+	}
+	for _, r := range rs {
+		e.awaitEnd(r)
 	}
 }
 
@@ -103,7 +115,7 @@ func (e *Engine) write(caller context.Context, operation Operation, derived bool
 	}
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(caller, e.cfg.Timeout)
-	w.Result, op, err = e.apply(ctx, op)
+	w.Result, op, err = e.attempt(ctx, op)
 	cancel()
 	if e.journal == nil {
 		return w, err
@@ -119,10 +131,32 @@ func (e *Engine) write(caller context.Context, operation Operation, derived bool
 	return w, e.record(ctx, derived, e.appliedRecord(op, w.Result))
 }
 
+// attempt applies op unless something of this instance has to reach the store
+// before it. It returns the operation as it was sent last, or stamped.
+func (e *Engine) attempt(ctx context.Context, op store.Op) (store.Result, store.Op, error) {
+	if e.journal == nil {
+		return e.apply(ctx, op)
+	}
+	conditional := op.If.Kind != store.Always
+	err := e.endPending(ctx, op.Key.Org())
+	if err == nil && conditional && (e.waits(op.Key) || e.shared.Doubtful(op.Key)) {
+		err = fmt.Errorf("%w: what was acknowledged is being applied", store.ErrUnavailable)
+	}
+	if err != nil {
+		op.Version, op.Generation = e.cfg.Clock.Now(), e.known(op.Key.Org())
+		return store.Result{}, op, err
+	}
+	res, op, err := e.apply(ctx, op)
+	if err == nil && conditional && e.shared.Doubtful(op.Key) {
+		err = fmt.Errorf("%w: the store may lack what was acknowledged before", store.ErrUnknown)
+	}
+	return res, op, err
+}
+
 // mayWait reports whether a write that failed may be applied later.
 func mayWait(err error) bool {
 	switch {
-	case errors.Is(err, store.ErrBlocked), errors.Is(err, store.ErrWrongStore), errors.Is(err, errContended), errors.Is(err, ErrClosed):
+	case errors.Is(err, store.ErrBlocked), errors.Is(err, store.ErrWrongStore), errors.Is(err, ErrClosed):
 		return false
 	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrUnknown), errors.Is(err, context.DeadlineExceeded):
 		return true
@@ -175,15 +209,26 @@ func (e *Engine) keep(ctx context.Context, durable bool, rs ...*journal.Record) 
 		if e.failed.Load() != 0 {
 			e.failed.Store(0)
 		}
+		if e.slow.Load() != 0 {
+			e.slow.Store(0)
+		}
 		return nil
 	}
 	switch {
 	case errors.Is(err, journal.ErrFull):
 		return fmt.Errorf("%w: %w", ErrJournalFull, err)
 	case errors.Is(err, journal.ErrSlow):
+		if !durable && e.slow.Add(1) >= slowLimit {
+			// The disk hangs: who writes is refused at once, and before redis does it.
+			e.fails(fmt.Errorf("%w: %w", ErrJournal, err))
+		}
 		return fmt.Errorf("%w: %w: %w", ErrJournal, store.ErrUnknown, err)
 	}
-	err = fmt.Errorf("%w: %w", ErrJournal, err)
+	return e.fails(fmt.Errorf("%w: %w", ErrJournal, err))
+}
+
+// fails notes that the journal cannot be written.
+func (e *Engine) fails(err error) error {
 	e.failing.Store(&err)
 	e.failed.Store(time.Now().UnixNano())
 	return err
@@ -200,6 +245,10 @@ func (e *Engine) accept(ctx context.Context, op store.Op, cause error) (w Writte
 			return w, err
 		}
 		if repeated {
+			// What it repeats may be written and not synced yet.
+			if err := e.keep(ctx, true, &journal.Record{Kind: journal.Resolved, Time: r.Time}); err != nil {
+				return w, fmt.Errorf("%w; and the store: %w", err, cause)
+			}
 			noteWaits(ctx)
 			return w, nil
 		}
@@ -246,7 +295,8 @@ func (e *Engine) placePending(op store.Op, res *store.Result) (repeated bool, er
 
 // JournalFailing returns why the journal cannot be written, nil if it can.
 func (e *Engine) JournalFailing() error {
-	if e.failed.Load() == 0 {
+	at := e.failed.Load()
+	if at == 0 || time.Since(time.Unix(0, at)) > tellFailing {
 		return nil
 	}
 	return *e.failing.Load()
@@ -254,56 +304,3 @@ func (e *Engine) JournalFailing() error {
 
 // Accepted returns how many writes were acknowledged while the store was away.
 func (e *Engine) Accepted() uint64 { return e.accepted.Load() }
-
-// recordInvalidation keeps what came of an invalidation.
-func (e *Engine) recordInvalidation(ctx context.Context, o keys.Org, g uint64) error {
-	return e.record(ctx, false, &journal.Record{Kind: journal.Generation, Time: e.cfg.Clock.Time(), Org: o, Generation: g})
-}
-
-// Invalidate makes everything of an organisation that was written before it
-// invisible. Pending tells that it waits for the store.
-func (e *Engine) Invalidate(caller context.Context, o keys.Org) (pending bool, err error) {
-	if err := e.check(); err != nil {
-		return false, err
-	}
-	t := e.taps.beginAt(caller, OpInvalidate, "", o)
-	defer t.end(&err)
-	caller, m := e.measure(caller, OpInvalidate, "")
-	defer func() { m.end(err) }()
-	start := time.Now()
-	ctx, cancel := context.WithTimeout(caller, e.cfg.Timeout)
-	defer cancel()
-	if e.journal == nil {
-		g, err := e.cfg.Store.Invalidate(ctx, o, e.known(o))
-		if err == nil {
-			e.learn(o, g)
-		}
-		return false, err
-	}
-	if err := e.journalTakes(false); err != nil {
-		return false, err
-	}
-	defer e.journal.End(e.journal.Begin())
-	token := e.cfg.Clock.Now()
-	known := e.known(o)
-	g, err := e.shared.InvalidateOnce(ctx, o, known, token)
-	if err != nil && (caller.Err() != nil || !mayWait(err)) {
-		return false, err
-	}
-	later, stop := context.WithDeadline(caller, start.Add(e.cfg.Journaling.Budget))
-	defer stop()
-	if err == nil {
-		e.learn(o, g)
-		return false, e.recordInvalidation(later, o, g)
-	}
-	r := &journal.Record{Kind: journal.Invalidation, Time: e.cfg.Clock.Time(), Org: o, Token: token, Generation: known}
-	if kept := e.keep(later, true, r); kept != nil {
-		return false, fmt.Errorf("%w; and the store: %w", kept, err)
-	}
-	e.accepted.Add(1)
-	e.ended.Store(o, r.Position)
-	noteWaits(caller)
-	t.pending(Written{Pending: true})
-	e.cfg.Journaling.Kick()
-	return true, nil
-}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/jackcache/jackcache/internal/clock"
 	"github.com/jackcache/jackcache/internal/journal"
 	"github.com/jackcache/jackcache/internal/keys"
 	"github.com/jackcache/jackcache/internal/record"
@@ -23,9 +24,38 @@ func away(err error) bool {
 		(errors.Is(err, store.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded))
 }
 
-// uncertain reports whether the store may not show all that was acknowledged here.
-func (e *Engine) uncertain(k keys.Key) bool {
-	return e.journal.PendingCount() > 0 && e.journal.HasPending(k) || e.shared.Doubtful(k)
+// outset is what is known of a key when a read begins. What is applied again, or
+// for the first time, while the store answers is not in its answer.
+type outset struct {
+	at      journal.Position
+	doubt   bool // the store may lack what it acknowledged
+	pending bool // something waits for the store
+}
+
+func (e *Engine) outset(k keys.Key) (o outset) {
+	if e.journal == nil {
+		return o
+	}
+	o.at = e.journal.Position()
+	o.doubt, o.pending = e.shared.Doubtful(k), e.waits(k)
+	return o
+}
+
+func (e *Engine) waits(k keys.Key) bool {
+	return e.journal.PendingCount() > 0 && e.journal.HasPending(k)
+}
+
+// since completes o by what is known after the read.
+func (e *Engine) since(k keys.Key, o outset) outset {
+	o.doubt = o.doubt || e.shared.Doubtful(k)
+	o.pending = o.pending || e.waits(k)
+	return o
+}
+
+// counts reports whether a record has to be added to what the store answered:
+// where it is not in doubt it has all but what was pending.
+func (o outset) counts(r *journal.Record) bool {
+	return o.doubt || r.Kind == journal.Pending || r.Position > o.at
 }
 
 // knownOf returns what the journal knows of a key and is not invalidated.
@@ -45,32 +75,33 @@ func (e *Engine) knownOf(k keys.Key) ([]*journal.Record, error) {
 
 // recall completes what a read of the store gave by what this instance has
 // acknowledged, or answers in its place where it is away.
-func (e *Engine) recall(k keys.Key, r seenValue, err error) (seenValue, error) {
-	if e.journal == nil || err == nil && !e.uncertain(k) || err != nil && !away(err) {
+func (e *Engine) recall(k keys.Key, begun outset, r seenValue, err error) (seenValue, error) {
+	if e.journal == nil || err != nil && !away(err) {
 		return r, err
+	}
+	if err == nil {
+		e.learn(k.Org(), r.Generation)
+		r.Generation = max(r.Generation, e.known(k.Org()))
+	}
+	o := e.since(k, begun)
+	o.doubt = o.doubt || err != nil
+	if !o.doubt && !o.pending {
+		if r.Found || !e.journal.Holds(k, r.Generation, e.cfg.Clock.Time()) {
+			return r, nil
+		}
+		// It was acknowledged, and leaves a tombstone when it is deleted.
+		e.shared.Missed(k)
+		o.doubt = true
 	}
 	rs, failed := e.knownOf(k)
 	if failed != nil {
 		return r, errors.Join(err, failed)
 	}
-	best, at, pending := record.Value{}, (*journal.Record)(nil), false
-	now := e.cfg.Clock.Time()
-	for _, c := range rs {
-		if c.Op.Action != store.Set || !now.Before(c.Op.ExpiresAt) {
-			continue
-		}
-		v := record.Value{Version: c.Op.Version, Generation: c.Op.Generation, Flags: c.Op.Flags, Stored: c.Op.Payload}
-		if c.Kind == journal.Pending {
-			v.Generation = max(v.Generation, e.known(k.Org()), r.Generation)
-		}
-		if at == nil || exceeds(v, best) {
-			best, at, pending = v, c, c.Kind == journal.Pending
-		}
-	}
+	best, pending := e.bestOf(k, rs, o, r.Generation)
 	switch {
-	case at == nil:
+	case best == nil:
 		return r, err
-	case err == nil && r.Found && !exceeds(best, r.Value):
+	case err == nil && r.Found && !exceeds(*best, r.Value):
 		return r, nil
 	}
 	source := FromStale
@@ -78,8 +109,27 @@ func (e *Engine) recall(k keys.Key, r seenValue, err error) (seenValue, error) {
 		source = FromPending
 	}
 	return seenValue{source: source, Read: store.Read{
-		Found: true, Value: best, Generation: max(r.Generation, e.known(k.Org())),
+		Found: true, Value: *best, Generation: max(r.Generation, e.known(k.Org())),
 	}}, nil
+}
+
+// bestOf returns the value that stands in the place of the others among those
+// that count; nil: there is none.
+func (e *Engine) bestOf(k keys.Key, rs []*journal.Record, o outset, generation uint64) (best *record.Value, pending bool) {
+	now := e.cfg.Clock.Time()
+	for _, c := range rs {
+		if c.Op.Action != store.Set || !now.Before(c.Op.ExpiresAt) || !o.counts(c) {
+			continue
+		}
+		v := record.Value{Version: c.Op.Version, Generation: c.Op.Generation, Flags: c.Op.Flags, Stored: c.Op.Payload}
+		if c.Kind == journal.Pending {
+			v.Generation = max(v.Generation, e.known(k.Org()), generation)
+		}
+		if best == nil || exceeds(v, *best) {
+			best, pending = &v, c.Kind == journal.Pending
+		}
+	}
+	return best, pending
 }
 
 // exceeds reports whether a stands in the place of b.
@@ -91,17 +141,25 @@ func exceeds(a, b record.Value) bool {
 }
 
 // recallLog is recall for a conversation.
-func (e *Engine) recallLog(ctx context.Context, k keys.Key, last int, log Log, err error) (Log, error) {
-	if err == nil && !e.uncertain(k) || err != nil && !away(err) {
+func (e *Engine) recallLog(ctx context.Context, k keys.Key, last int, begun outset, log Log, err error) (Log, error) {
+	if err != nil && !away(err) {
 		return log, err
 	}
-	v, failed := e.view(k)
-	if failed != nil {
-		return log, errors.Join(err, failed)
+	if err == nil {
+		e.learn(k.Org(), log.Generation)
 	}
-	defer v.mu.Unlock()
-	if v.records == 0 || !e.cfg.Clock.Time().Before(v.life) {
-		return log, err
+	o := e.since(k, begun)
+	switch {
+	case err != nil || o.doubt || o.pending:
+	case len(log.Messages) > 0 || !e.journal.Holds(k, log.Generation, e.cfg.Clock.Time()):
+		return log, nil
+	default:
+		// It was acknowledged. Where it was cleared since, its floor is there.
+		if _, _, exists, err := e.shared.Bounds(ctx, k); err != nil || exists {
+			return log, nil
+		}
+		e.shared.Missed(k)
+		o.doubt = true
 	}
 	if err == nil && last > 0 {
 		// A repetition may stand before the last ones.
@@ -109,18 +167,67 @@ func (e *Engine) recallLog(ctx context.Context, k keys.Key, last int, log Log, e
 			return log, err
 		}
 	}
+	if err != nil || o.doubt {
+		return e.fromView(ctx, k, last, log, err)
+	}
+	rs, err := e.knownOf(k)
+	if err != nil {
+		return log, err
+	}
+	rs = slices.DeleteFunc(rs, func(r *journal.Record) bool { return !o.counts(r) })
+	if len(rs) == 0 {
+		log.Messages = newest(log.Messages, last)
+		return log, nil
+	}
+	waiting := content{generation: max(log.Generation, e.known(k.Org())), byID: make(map[string]known)}
+	waiting.add(rs)
+	log.Source = FromPending
+	window := max(waiting.window, len(log.Messages))
+	log.Messages = newest(newest(waiting.over(log.Messages), window), last)
+	return log, nil
+}
+
+// fromView answers from all that the journal knows of a conversation, over what a
+// store that is in doubt has; err says that it is away.
+func (e *Engine) fromView(ctx context.Context, k keys.Key, last int, log Log, err error) (Log, error) {
+	var (
+		floor   clock.Version
+		trimmed record.Order
+	)
+	if err == nil {
+		// What another instance has cleared, or the window has left behind.
+		if floor, trimmed, _, err = e.shared.Bounds(ctx, k); err != nil && !away(err) {
+			return log, err
+		}
+	}
+	v, failed := e.view(k)
+	if failed != nil {
+		return log, errors.Join(err, failed)
+	}
+	defer v.mu.Unlock()
+	log.Generation = max(log.Generation, e.known(k.Org()))
+	log.Messages = slices.DeleteFunc(log.Messages, func(m record.Message) bool { return m.Generation < log.Generation })
+	if v.records == 0 || !e.cfg.Clock.Time().Before(v.life) {
+		log.Messages = newest(log.Messages, last)
+		return log, err
+	}
 	log.Source = FromStale
 	if err == nil || e.journal.HasPending(k) {
 		log.Source = FromPending
 	}
-	log.Partial = err != nil || e.shared.Doubtful(k)
-	log.Generation = max(log.Generation, e.known(k.Org()))
+	log.Partial = true
 	window := max(v.window, len(log.Messages))
-	if last > 0 {
-		window = min(window, last)
-	}
-	if log.Messages = v.over(log.Messages); window > 0 && len(log.Messages) > window {
-		log.Messages = log.Messages[len(log.Messages)-window:]
-	}
+	all := slices.DeleteFunc(slices.Clone(v.over(log.Messages)), func(m record.Message) bool {
+		return m.Order.Version.Compare(floor) < 0 || m.Order.Compare(trimmed) <= 0 && trimmed != (record.Order{})
+	})
+	log.Messages = newest(newest(all, window), last)
 	return log, nil
+}
+
+// newest returns the last n messages; zero means all.
+func newest(all []record.Message, n int) []record.Message {
+	if n > 0 && len(all) > n {
+		return all[len(all)-n:]
+	}
+	return all
 }

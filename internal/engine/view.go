@@ -69,6 +69,7 @@ func (s *views) of(k keys.Key) *view {
 	if v == nil {
 		v = &view{content: content{byID: make(map[string]known)}}
 		s.byKey[k.String()] = v
+		s.bytes += viewEntry + len(k.String())
 	}
 	return v
 }
@@ -131,11 +132,16 @@ func (v *content) add(rs []*journal.Record) (size int) {
 			if order.Version.Compare(v.floor) < 0 || ok && order.Compare(old.Order) >= 0 {
 				continue
 			}
-			v.byID[m.ID] = known{digest: m.Digest, Message: record.Message{
+			now := known{digest: m.Digest, Message: record.Message{
 				Order: order, Generation: max(v.generation, r.Op.Generation), Arrival: r.Time.UnixMicro(),
 				ID: m.ID, Flags: m.Flags, Stored: m.Payload,
 			}}
-			v.sorted = nil
+			v.byID[m.ID] = now
+			if n := len(v.sorted); !ok && n > 0 && order.Compare(v.sorted[n-1].Order) > 0 {
+				v.sorted = append(v.sorted, now.Message) // as nearly always
+			} else {
+				v.sorted = nil
+			}
 			size += len(m.Payload) + viewEntry
 		}
 	}
@@ -154,8 +160,12 @@ func (v *content) messages() []record.Message {
 	return v.sorted
 }
 
-// over returns what stands in the store, oldest first, with what the view has.
+// over returns what stands in the store, oldest first, with what the view has. It
+// may be the view's own, and counts while the view is locked.
 func (v *content) over(stored []record.Message) []record.Message {
+	if len(stored) == 0 {
+		return v.messages()
+	}
 	all := make([]record.Message, 0, len(stored)+len(v.byID))
 	for _, m := range stored {
 		if k, ok := v.byID[m.ID]; m.Order.Version.Compare(v.floor) < 0 || ok && k.Order.Compare(m.Order) <= 0 {

@@ -181,7 +181,6 @@ func TestStorm(t *testing.T) {
 	disk := newFaulty()
 	luck := rand.New(rand.NewPCG(seed, 0))
 	failed := false // never twice, so that what is rescued is safe
-	disk.failSync = func() bool { failed = !failed && luck.IntN(50) == 0; return failed }
 	o, _ := smallOptions(t)
 	o, err := o.withDefaults()
 	if err != nil {
@@ -191,6 +190,7 @@ func TestStorm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	disk.set(func() { disk.failSync = func() bool { failed = !failed && luck.IntN(50) == 0; return failed } })
 	ctx := context.Background()
 	var writers, readers sync.WaitGroup
 	for w := range 8 {

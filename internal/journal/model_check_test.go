@@ -33,7 +33,8 @@ func (m *model) check() {
 	out := m.outstanding()
 	for pos, p := range m.pending {
 		if p.there == certain && p.resolved == refused && !out[pos] {
-			m.t.Fatalf("position %x was lost", pos)
+			_, pending := m.j.pendingAt(pos)
+			m.t.Fatalf("position %x was lost; it is pending: %t", pos, pending)
 		}
 		if p.resolved == certain && out[pos] {
 			m.t.Fatalf("position %x was resolved, and is pending again", pos)

@@ -48,7 +48,7 @@ type gathering struct {
 	j        *Journal
 	seg      *segment
 	now      int64
-	older    []*segment // with records
+	older    []*segment // that are not empty
 	records  []*Record
 	resolved []Position
 	marks    map[keyHash]mark
@@ -62,7 +62,7 @@ func (s *state) olderLocked(seg *segment) (older []*segment) {
 		if other == seg {
 			break
 		}
-		if other.records > 0 {
+		if other.high > 0 {
 			older = append(older, other)
 		}
 	}
@@ -94,7 +94,7 @@ func (g *gathering) see(e *entry) {
 	case Applied:
 		g.seeApplied(e)
 	case Invalidation:
-		upTo = e.pos
+		upTo = e.pos - 1 // it may be pending itself: in a segment that has it, too
 		fallthrough
 	case ended:
 		if len(g.older) > 0 && g.older[0].low <= upTo {

@@ -156,7 +156,9 @@ func (j *Journal) Read(ps ...Position) ([]*Record, error) {
 // that is current then: its Op has that of the organisation, as far as known.
 func (j *Journal) Known(k keys.Key) ([]*Record, error) { return j.KnownAfter(k, 0) }
 
-// KnownAfter is Known without what stands at a position or before it.
+// KnownAfter is Known of what stands after a position, as if nothing stood before:
+// what an earlier Replace made needless may be among it. It costs what it gives,
+// however much stands before.
 func (j *Journal) KnownAfter(k keys.Key, after Position) ([]*Record, error) {
 	for range 3 {
 		out, again, err := j.known(k, after)
@@ -173,12 +175,9 @@ func (j *Journal) KnownAfter(k keys.Key, after Position) ([]*Record, error) {
 func (j *Journal) known(k keys.Key, after Position) (out []*Record, again bool, err error) {
 	h := j.hash.text(k.String())
 	j.state.mu.RLock()
-	places := j.state.knownLocked(h, k.Org())
+	places := j.state.knownLocked(h, k.Org(), after)
 	j.state.mu.RUnlock()
 	for _, p := range places {
-		if p.pos <= after {
-			continue
-		}
 		r, err := j.read(p)
 		if errors.Is(err, errGone) || errors.Is(err, errFrame) {
 			again = true
@@ -197,7 +196,7 @@ func (j *Journal) known(k keys.Key, after Position) (out []*Record, again bool, 
 	return out, again, err
 }
 
-func (s *state) knownLocked(h keyHash, o keys.Org) []place {
+func (s *state) knownLocked(h keyHash, o keys.Org, after Position) []place {
 	k, ok := s.keys[h]
 	if !ok {
 		return nil
@@ -205,7 +204,7 @@ func (s *state) knownLocked(h keyHash, o keys.Org) []place {
 	generation := s.generationLocked(o)
 	var visible []int32
 	top := int32(none)
-	for i := s.entries.at(k).head; i != none; i = s.recs.at(i).next {
+	for i := s.afterLocked(k, after); i != none; i = s.recs.at(i).next {
 		r := s.recs.at(i)
 		if g, fixed := s.belongsLocked(r); fixed && g < generation {
 			continue
@@ -228,6 +227,19 @@ func (s *state) knownLocked(h keyHash, o keys.Org) []place {
 		places = append(places, p)
 	}
 	return places
+}
+
+// afterLocked returns the first record of a key that stands after a position.
+func (s *state) afterLocked(k int32, after Position) int32 {
+	ke := s.entries.at(k)
+	if after == 0 {
+		return ke.head
+	}
+	first := int32(none)
+	for i := ke.tail; i != none && s.recs.at(i).pos > after; i = s.recs.at(i).prev {
+		first = i
+	}
+	return first
 }
 
 // belongsLocked returns the generation of a record, and whether that is decided.

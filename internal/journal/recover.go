@@ -107,7 +107,7 @@ func (j *Journal) readSegment(r *reader, seg *segment, end int64, last *Position
 		for i := range group {
 			e := &group[i]
 			if e.pos <= *last { // written again after a failed sync
-				seg.size = max(seg.size, int64(e.off+e.size))
+				seg.repeats(e)
 				continue
 			}
 			s.applyLocked(seg, e)
@@ -115,6 +115,16 @@ func (j *Journal) readSegment(r *reader, seg *segment, end int64, last *Position
 		}
 		group = group[:0]
 	}
+}
+
+// repeats notes a record that an earlier segment has, too. Once that one is gone
+// it counts here, so what resolved it has to stay.
+func (s *segment) repeats(e *entry) {
+	s.size = max(s.size, int64(e.off+e.size))
+	if s.low == 0 {
+		s.low = e.pos
+	}
+	s.high = e.pos
 }
 
 // setAside keeps what cannot be read of a segment, which was written until then,

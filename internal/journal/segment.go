@@ -27,7 +27,7 @@ type segment struct {
 	size    int64 // end of the last good record
 	carried int64 // bytes of what was taken over: they are apart from MaxBytes
 	low     Position
-	high    Position // low and high are zero without records
+	high    Position // low and high span what repeats other segments, too; zero: nothing
 	records int64
 	pending int64
 	newest  int64 // nanoseconds: the latest Time

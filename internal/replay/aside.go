@@ -123,6 +123,12 @@ func expanded(f record.Flags, stored []byte) string {
 	return string(b)
 }
 
+// poisoned reports whether a refusal is about one record, which must not keep
+// others waiting.
+func poisoned(err error) bool {
+	return (errors.Is(err, store.ErrRejected) || errors.Is(err, store.ErrCorrupt)) && !errors.Is(err, store.ErrFull) && !systemic(err)
+}
+
 // systemic reports whether a refusal is about this process and not about one
 // record: it is waited for.
 func systemic(err error) bool {

@@ -2,8 +2,8 @@ package replay
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,10 +13,8 @@ import (
 )
 
 const (
-	// turns is how many organisations have their turn at a time, and turnTime how
-	// long before it is looked what else became pending.
-	turns    = 16
-	turnTime = 200 * time.Millisecond
+	// turns is how many organisations have their turn at a time.
+	turns = 16
 	// After so many refusals over so long a time a record is set aside: it is the
 	// record, and not the moment.
 	setAsideAfter = 8
@@ -30,6 +28,9 @@ const (
 func (r *Replayer) drain() {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
+	var takers sync.WaitGroup
+	defer takers.Wait()
+	places := make(chan struct{}, turns)
 	var story outage
 	for {
 		select {
@@ -44,28 +45,53 @@ func (r *Replayer) drain() {
 		}
 		story.begin(r)
 		story.tell(r)
-		if sabotage.On("replay") {
+		if sabotage.On("replay") || !r.reachable() {
 			continue
 		}
 		r.queues.fill(r.j)
-		var all sync.WaitGroup
-		for range turns {
-			all.Go(func() { r.takeTurns() })
-		}
-		all.Wait()
+		r.employ(&takers, places)
 	}
 }
 
-// takeTurns works on organisations that have something to do, one after the
-// other, for a while.
-func (r *Replayer) takeTurns() {
-	for until := time.Now().Add(turnTime); r.ctx.Err() == nil && time.Now().Before(until); {
-		l, ps := r.queues.next(chunk, time.Now())
-		if l == nil {
+// reachable reports whether the store takes anything at all. As long as it does
+// not, what is pending is not even read: it may be a lot.
+func (r *Replayer) reachable() bool {
+	switch r.store.Health().State {
+	case store.Down, store.Probing, store.Starting:
+		return false
+	}
+	return true
+}
+
+// employ starts as many to take turns as there are places and organisations with
+// something to do. It waits for nobody: an organisation whose operations hang
+// keeps one of them, and no other organisation.
+func (r *Replayer) employ(takers *sync.WaitGroup, places chan struct{}) {
+	for {
+		select {
+		case places <- struct{}{}:
+		default:
 			return
 		}
+		l, ps := r.queues.next(chunk, time.Now())
+		if l == nil {
+			<-places
+			return
+		}
+		takers.Go(func() {
+			defer func() { <-places }()
+			r.takeTurns(l, ps)
+		})
+	}
+}
+
+// takeTurns works on a part of what an organisation has to do, then on one of
+// another, until there is nothing.
+func (r *Replayer) takeTurns(l *line, ps []journal.Position) {
+	for l != nil && r.ctx.Err() == nil {
 		left, waits := r.turn(l, ps)
 		r.queues.put(l, left, waits, time.Now())
+		l, ps = r.queues.next(chunk, time.Now())
 	}
 }
 
@@ -107,7 +133,7 @@ func (r *Replayer) apart(l *line, rs []*journal.Record) (left []journal.Position
 	served := rs[:0:0]
 	for _, rec := range rs {
 		switch {
-		case !now.Before(r.again(rec).ExpiresAt):
+		case rec.Op.Action == store.Set && !now.Before(rec.Op.ExpiresAt): // others may prolong a conversation
 			over = append(over, rec.Position)
 		case !r.store.Serves(rec.Op.Key):
 			left = append(left, rec.Position)
@@ -124,6 +150,9 @@ func (r *Replayer) apart(l *line, rs []*journal.Record) (left []journal.Position
 		r.counts.trouble(err)
 		return append(left, positions(served)...)
 	}
+	// An invalidation by this instance may have ended some before the generation
+	// was read: they must not be applied under the one that it led to.
+	served = slices.DeleteFunc(served, func(rec *journal.Record) bool { return !r.j.Waits(rec.Position) })
 	return append(left, r.applyAll(l, served)...)
 }
 
@@ -131,34 +160,29 @@ func (r *Replayer) apart(l *line, rs []*journal.Record) (left []journal.Position
 // the organisation is invalidated from now on they are invalidated, too, however
 // often they are applied.
 func (r *Replayer) assign(l *line, rs []*journal.Record) error {
-	unassigned := make(map[journal.Position]bool)
-	first, last := rs[0].Position, rs[len(rs)-1].Position
-	for _, o := range r.j.Outstanding(first-1, int(last-first)+1) {
-		if o.Position > last {
-			break
-		}
-		if o.Org == l.org && !o.Assigned {
-			unassigned[o.Position] = true
+	var undecided []*journal.Record
+	known := uint64(0)
+	for _, rec := range rs {
+		if rec.Position > l.assigned {
+			undecided = append(undecided, rec)
+			known = max(known, rec.Op.Generation)
 		}
 	}
-	for _, rec := range rs {
-		if !unassigned[rec.Position] {
-			continue
-		}
-		g, err := r.generation(l, rec.Op.Generation)
-		if err != nil {
-			return err
-		}
-		mark := &journal.Record{Kind: journal.Assigned, Time: r.opts.Now(), Org: l.org, Generation: g, UpTo: last}
-		if err := r.append(mark); err != nil {
-			return err
-		}
-		for _, rec := range rs {
-			if unassigned[rec.Position] {
-				rec.Op.Generation = g
-			}
-		}
+	if len(undecided) == 0 {
 		return nil
+	}
+	g, err := r.generation(l, known)
+	if err != nil {
+		return err
+	}
+	upTo := rs[len(rs)-1].Position
+	mark := &journal.Record{Kind: journal.Assigned, Time: r.opts.Now(), Org: l.org, Generation: g, UpTo: upTo}
+	if err := r.append(mark); err != nil {
+		return err
+	}
+	l.assigned = upTo
+	for _, rec := range undecided {
+		rec.Op.Generation = g
 	}
 	return nil
 }
@@ -178,6 +202,7 @@ func (r *Replayer) generation(l *line, known uint64) (uint64, error) {
 
 // invalidate applies a pending invalidation.
 func (r *Replayer) invalidate(rec *journal.Record) bool {
+	defer r.j.End(r.j.Begin())
 	ctx, cancel := context.WithTimeout(r.ctx, callTime)
 	defer cancel()
 	g, err := r.store.InvalidateOnce(ctx, rec.Org, max(rec.Generation, r.opts.Known(rec.Org)), rec.Token)
@@ -198,6 +223,7 @@ func (r *Replayer) invalidate(rec *journal.Record) bool {
 
 // applyAll applies records and returns those that failed.
 func (r *Replayer) applyAll(l *line, rs []*journal.Record) (left []journal.Position) {
+	defer r.j.End(r.j.Begin())
 	var (
 		mu   sync.Mutex
 		over []journal.Position
@@ -259,21 +285,57 @@ func (r *Replayer) applyPending(rec *journal.Record) (*journal.Record, error) {
 				Kind: journal.Applied, Time: r.opts.Now(), Op: op,
 				Resolves: []journal.Position{rec.Position},
 			}, nil
+		case res.Status == store.Superseded:
+			// What stands there may have no second copy, and be lost with the server.
+			return &journal.Record{Kind: journal.Applied, Time: r.opts.Now(), Op: op, Resolves: []journal.Position{rec.Position}}, nil
 		case res.Status == store.Ahead:
-			return nil, fmt.Errorf("%w: its version is ahead of the store's time, which is %s", store.ErrUnavailable, res.StoreTime)
+			return r.stampAnew(rec, op, res)
 		case res.Status == store.Conflict && op.Action == store.Set:
 			op.Version = op.Version.Next(op.Version.Node())
-		default: // somebody wrote later, or its life is over
+		case res.Status == store.Expired:
+			r.counts.expired.Add(1)
+			return nil, nil
+		default: // somebody wrote later, or invalidated it
 			return nil, nil
 		}
 	}
 	return nil, fmt.Errorf("%w: its version is taken, again and again", store.ErrUnavailable)
 }
 
+// stampAnew is for a record that was stamped by a clock which was ahead: the store
+// would take it when its time has come, above what was written since. A value
+// that this instance has written since then stays; else the record is stamped
+// again, and waits anew.
+func (r *Replayer) stampAnew(rec *journal.Record, op store.Op, res store.Result) (*journal.Record, error) {
+	if op.Action == store.Set {
+		known, err := r.j.KnownAfter(op.Key, rec.Position)
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(known, func(k *journal.Record) bool { return k.Kind == journal.Applied }) {
+			return nil, nil
+		}
+	}
+	if stamp := r.opts.Stamp(); stamp.Compare(op.Version) < 0 {
+		op.Version = stamp
+		return &journal.Record{Kind: journal.Pending, Time: rec.Time, Op: op, Resolves: []journal.Position{rec.Position}}, nil
+	}
+	return nil, ahead(res)
+}
+
+// ahead is the error of an operation that the store does not take yet: its clock
+// is behind. nil: it took it, or has no use for it.
+func ahead(res store.Result) error {
+	if res.Status != store.Ahead {
+		return nil
+	}
+	return fmt.Errorf("%w: its version is ahead of the store's time, which is %s", store.ErrUnavailable, res.StoreTime)
+}
+
 // refused reports whether a record was set aside because the store refuses it.
 func (r *Replayer) refused(l *line, rec *journal.Record, err error) bool {
 	r.counts.trouble(err)
-	if !errors.Is(err, store.ErrRejected) && !errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrFull) || systemic(err) {
+	if !poisoned(err) {
 		return false
 	}
 	n := l.refused[rec.Position]

@@ -18,6 +18,9 @@ type line struct {
 	retryAt time.Time
 	backoff time.Duration
 	busy    bool // somebody works on it
+	// assigned: up to there the generation of what is pending was decided. It
+	// belongs to who works on the line; found is what was read of it meanwhile.
+	assigned, found journal.Position
 	// waits: nothing of it may be applied before what is parked.
 	waits   bool
 	refused map[journal.Position]refusal
@@ -34,30 +37,37 @@ type queues struct {
 	mu    sync.Mutex
 	lines map[keys.Org]*line // guarded by mu
 	turn  []*line            // guarded by mu: those with something to do, next first
-	last  journal.Position   // guarded by mu: up to which the journal was read
+	last  journal.Position   // up to which the journal was read; of who fills
 }
 
 func newQueues() queues { return queues{lines: make(map[keys.Org]*line)} }
 
-// fill adds what became pending in the journal.
+// fill adds what became pending in the journal. One at a time may call it.
 func (q *queues) fill(j *journal.Journal) {
 	const page = 4096
-	q.mu.Lock()
-	defer q.mu.Unlock()
 	for {
 		news := j.Outstanding(q.last, page)
-		for _, o := range news {
-			q.last = o.Position
-			l := q.lines[o.Org]
-			if l == nil {
-				l = &line{org: o.Org, refused: make(map[journal.Position]refusal)}
-				q.lines[o.Org] = l
-				q.turn = append(q.turn, l)
-			}
-			l.ready = append(l.ready, o.Position)
-		}
+		q.add(news)
 		if len(news) < page {
 			return
+		}
+	}
+}
+
+func (q *queues) add(news []journal.Outstanding) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, o := range news {
+		q.last = o.Position
+		l := q.lines[o.Org]
+		if l == nil {
+			l = &line{org: o.Org, refused: make(map[journal.Position]refusal)}
+			q.lines[o.Org] = l
+			q.turn = append(q.turn, l)
+		}
+		l.ready = append(l.ready, o.Position)
+		if o.Assigned {
+			l.found = o.Position
 		}
 	}
 }
@@ -84,6 +94,7 @@ func (q *queues) next(n int, now time.Time) (*line, []journal.Position) {
 		taken := l.ready[:min(n, len(l.ready))]
 		l.ready = l.ready[len(taken):]
 		l.busy = true
+		l.assigned = max(l.assigned, l.found)
 		return l, taken
 	}
 	return nil, nil
@@ -102,7 +113,11 @@ func (q *queues) put(l *line, left []journal.Position, waits bool, now time.Time
 		l.retryAt = now.Add(l.backoff)
 		return
 	}
-	if len(l.parked) > 0 || len(l.ready) > 0 {
+	if len(l.parked) > 0 {
+		return
+	}
+	l.backoff = 0
+	if len(l.ready) > 0 {
 		return
 	}
 	delete(q.lines, l.org)

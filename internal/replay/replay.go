@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/jackcache/jackcache/internal/clock"
 	"github.com/jackcache/jackcache/internal/journal"
 	"github.com/jackcache/jackcache/internal/keys"
 	"github.com/jackcache/jackcache/internal/store"
@@ -28,6 +29,8 @@ type Options struct {
 	SetAside string
 	// Now is the shared store's time, as far as known.
 	Now func() time.Time
+	// Stamp returns a version for an operation that is stamped again.
+	Stamp func() clock.Version
 	// Known returns the highest generation of an organisation that was seen, and
 	// Observed is told of answers of the store.
 	Known    func(keys.Org) uint64
@@ -58,15 +61,17 @@ const (
 // Replayer replays a journal. Make it with New; it is the store's Witness from
 // then on, and replays from Start to Close. Safe for concurrent use.
 type Replayer struct {
-	opts   Options
-	j      *journal.Journal
-	store  store.Shared // set by Start
-	limit  *rate.Limiter
-	slots  chan struct{} // operations under way
-	aside  aside
-	kicked chan struct{}
-	queues queues
-	counts counts
+	opts  Options
+	j     *journal.Journal
+	store store.Shared // set by Start
+	limit *rate.Limiter
+	slots chan struct{} // operations under way
+	// settling is held by the restoration that waits for calls to be recorded.
+	settling chan struct{}
+	aside    aside
+	kicked   chan struct{}
+	queues   queues
+	counts   counts
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -84,7 +89,7 @@ func New(o Options) *Replayer {
 	r := &Replayer{
 		opts: o, j: o.Journal, kicked: make(chan struct{}, 1), aside: aside{path: o.SetAside},
 		limit:  rate.NewLimiter(rate.Limit(o.Rate), max(workers, int(float64(o.Rate)*burst))),
-		queues: newQueues(), slots: make(chan struct{}, inFlight),
+		queues: newQueues(), slots: make(chan struct{}, inFlight), settling: make(chan struct{}, 1),
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	return r
@@ -116,13 +121,6 @@ func (r *Replayer) Close() {
 	r.mu.Unlock()
 	r.cancel()
 	r.done.Wait()
-	switch n := r.j.PendingCount(); {
-	case n == 0:
-	case !r.j.Stats().CrashSafe:
-		r.opts.Logger.Error("acknowledged writes that redis does not have are lost with this process: the journal is in memory", "pending", n)
-	default:
-		r.opts.Logger.Warn("acknowledged writes stay in the journal; redis gets them when this data directory is used again", "pending", n)
-	}
 }
 
 // Kick makes it look at once whether something is pending.
@@ -154,7 +152,12 @@ func (r *Replayer) apply(op store.Op) (store.Result, error) {
 	}
 	r.opts.Observed(op.Key.Org(), res)
 	r.counts.applied.Add(1)
-	return res, nil
+	if res.Generation < op.Generation && !op.Key.Org().IsZero() {
+		// The store lost it: what was written under it must not outlive the next
+		// invalidation.
+		_, err = r.store.RaiseGeneration(ctx, op.Key.Org(), op.Generation)
+	}
+	return res, err
 }
 
 // again returns the operation of a record as it is applied now: with the longest

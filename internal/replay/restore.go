@@ -2,8 +2,9 @@ package replay
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,10 +19,6 @@ const batch = 1024
 
 // Suspect implements store.Witness: what a server may have lost is applied again.
 func (r *Replayer) Suspect(s store.Suspicion) {
-	if !s.Confirmed && (r.j.Position() <= s.From || r.j.Stats().Records == 0) {
-		s.Done() // nothing was acknowledged after it
-		return
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -31,24 +28,32 @@ func (r *Replayer) Suspect(s store.Suspicion) {
 		r.early = append(r.early, s)
 		return
 	}
-	r.counts.suspected.Add(1)
-	if s.Confirmed {
-		r.counts.confirmed.Add(1)
-	}
-	r.restores++
-	r.done.Go(func() {
-		r.restore(s)
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.restores--
-	})
+	r.done.Go(func() { r.restore(s) })
 }
 
 // restore applies again what was acknowledged after the last sign that the server
 // had everything.
 func (r *Replayer) restore(s store.Suspicion) {
-	begun, to := time.Now(), r.j.Position()
-	job := &restoration{Replayer: r, s: s, from: s.From, to: to}
+	begun := time.Now()
+	if r.j.Stats().Records > 0 {
+		r.restoring(1)
+		defer r.restoring(-1)
+	}
+	// Somebody may have been answered by the server as it was, and not have
+	// recorded it yet.
+	if !r.settle() {
+		return
+	}
+	to := r.j.Position()
+	if !s.Confirmed && (to <= s.From || r.j.Stats().Records == 0) {
+		s.Done() // nothing was acknowledged after it
+		return
+	}
+	r.counts.suspected.Add(1)
+	if s.Confirmed {
+		r.counts.confirmed.Add(1)
+	}
+	job := &restoration{Replayer: r, s: s, from: s.From, to: to, over: make(map[keys.Key]bool)}
 	for wait := retryFirst; ; wait = min(2*wait, retryMost) {
 		err := job.run()
 		if err == nil {
@@ -60,10 +65,30 @@ func (r *Replayer) restore(s store.Suspicion) {
 		}
 	}
 	s.Done()
+	r.done.Go(job.lookAgain)
 	if job.applied > 0 || s.Confirmed {
 		r.opts.Logger.Info("what redis may have lost was applied again", "addr", s.Server, "reason", s.Reason,
 			"confirmed", s.Confirmed, "operations", job.applied, "took", time.Since(begun).Round(time.Millisecond).String())
 	}
+}
+
+// settle waits until what was answered is recorded, one restoration after the
+// other. It reports false where the Replayer was closed.
+func (r *Replayer) settle() bool {
+	select {
+	case r.settling <- struct{}{}:
+	case <-r.ctx.Done():
+		return false
+	}
+	defer func() { <-r.settling }()
+	return r.j.Settle(r.ctx) == nil
+}
+
+// restoring counts a restoration, and its end.
+func (r *Replayer) restoring(n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.restores += n
 }
 
 // restoration is one server's.
@@ -74,7 +99,18 @@ type restoration struct {
 	// another suspicion follows.
 	from, to journal.Position
 	applied  int64
+
+	mu sync.Mutex
+	// late has what the server does not take yet, because its clock is behind.
+	late []*journal.Record // guarded by mu
+	// over has conversations whose life is over as far as this instance knows.
+	// Others may have prolonged it.
+	over map[keys.Key]bool // guarded by mu
 }
+
+// prolongedAfter is when it is looked again whether others have brought back
+// conversations of which this instance has a part.
+const prolongedAfter = 5 * time.Second
 
 // run goes through the rest of the journal.
 func (w *restoration) run() error {
@@ -96,7 +132,73 @@ func (w *restoration) run() error {
 	if err == nil {
 		err = w.applyPage(page)
 	}
+	if err == nil {
+		err = w.applyLate()
+	}
+	if err == nil {
+		err = w.applyOver()
+	}
 	return err
+}
+
+// applyLate applies what the server's clock was behind for, when it is not any
+// more.
+func (w *restoration) applyLate() error {
+	late := w.late
+	w.late = nil
+	return w.insist(len(late), func(i int) error {
+		op := w.again(late[i])
+		if op.Action == store.Set && !w.opts.Now().Before(op.ExpiresAt) {
+			return nil
+		}
+		res, err := w.apply(op)
+		if err == nil {
+			err = ahead(res)
+		}
+		if poisoned(err) {
+			return nil
+		}
+		return err
+	})
+}
+
+// applyOver applies the parts of conversations that are alive on the server.
+func (w *restoration) applyOver() error {
+	all := slices.Collect(maps.Keys(w.over))
+	return w.insist(len(all), func(i int) error {
+		ctx, cancel := context.WithTimeout(w.ctx, callTime)
+		defer cancel()
+		if err := w.limit.Wait(w.ctx); err != nil {
+			return err
+		}
+		_, _, exists, err := w.store.Bounds(ctx, all[i])
+		if err != nil || !exists {
+			return err
+		}
+		rs, err := w.j.Known(all[i])
+		if err != nil {
+			return err
+		}
+		for _, rec := range rs {
+			if rec.Kind != journal.Applied || sabotage.On("floor") {
+				continue
+			}
+			if _, err := w.apply(w.again(rec)); err != nil && !poisoned(err) {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// lookAgain is for those that another instance restores meanwhile.
+func (w *restoration) lookAgain() {
+	if len(w.over) == 0 || !w.pause(prolongedAfter) {
+		return
+	}
+	if err := w.applyOver(); err != nil {
+		w.counts.trouble(err)
+	}
 }
 
 // raiseAll raises the generations first: nothing that was invalidated may be seen
@@ -122,10 +224,9 @@ func (w *restoration) raiseAll() error {
 			orgs = append(orgs, o)
 		}
 	}
-	var first firstError
-	each(len(orgs), func(i int) {
-		if first.get() != nil || w.limit.Wait(w.ctx) != nil {
-			return
+	return w.insist(len(orgs), func(i int) error {
+		if err := w.limit.Wait(w.ctx); err != nil {
+			return err
 		}
 		ctx, cancel := context.WithTimeout(w.ctx, callTime)
 		defer cancel()
@@ -133,9 +234,8 @@ func (w *restoration) raiseAll() error {
 		if err == nil {
 			w.opts.Observed(orgs[i], store.Result{Generation: g})
 		}
-		first.set(err)
+		return err
 	})
-	return first.get()
 }
 
 // wanted reports whether a record has to be applied again.
@@ -153,31 +253,90 @@ func (w *restoration) wanted(rec *journal.Record) bool {
 }
 
 func (w *restoration) applyPage(page []*journal.Record) error {
-	var first firstError
-	now := w.opts.Now()
-	each(len(page), func(i int) {
+	err := w.insist(len(page), func(i int) error {
 		op := w.again(page[i])
-		if first.get() != nil || !now.Before(op.ExpiresAt) {
-			return
+		if !w.opts.Now().Before(op.ExpiresAt) {
+			w.passed(op)
+			return nil
 		}
-		_, err := w.apply(op)
-		if errors.Is(err, store.ErrRejected) && !errors.Is(err, store.ErrFull) && !systemic(err) {
+		res, err := w.apply(op)
+		switch {
+		case err != nil:
+		case res.Status == store.Ahead:
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.late = append(w.late, page[i])
+		case res.Status == store.Expired:
+			w.passed(op)
+		}
+		if poisoned(err) {
 			// One record that is refused for good must not keep the others away. It
 			// stays in the journal.
 			w.counts.trouble(fmt.Errorf("%s: %w", op.Key, err))
 			w.counts.rejected.Add(1)
-			return
+			return nil
 		}
-		first.set(err)
-	})
-	if err := first.get(); err != nil {
 		return err
-	}
-	if len(page) > 0 {
+	})
+	if err == nil && len(page) > 0 {
 		w.applied += int64(len(page))
 		w.from = page[len(page)-1].Position
 	}
+	return err
+}
+
+// passed notes a conversation whose life is over here.
+func (w *restoration) passed(op store.Op) {
+	if op.Action == store.Set {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.over[op.Key] = true
+}
+
+// insist calls f with each of n numbers until it has succeeded with all, with a
+// pause after a failure. Its error is that of the Replayer's end.
+func (w *restoration) insist(n int, f func(i int) error) error {
+	left := make([]int, n)
+	for i := range left {
+		left[i] = i
+	}
+	for wait := retryFirst; len(left) > 0; wait = min(2*wait, retryMost) {
+		failed, err := try(left, f)
+		if err == nil {
+			return nil
+		}
+		w.counts.trouble(err)
+		if len(failed) < len(left) {
+			wait = retryFirst
+		}
+		left = failed
+		if !w.pause(wait) {
+			return w.ctx.Err()
+		}
+	}
 	return nil
+}
+
+// try calls f with numbers until the first error, and returns those that it did
+// not succeed with.
+func try(numbers []int, f func(i int) error) (failed []int, err error) {
+	var first firstError
+	var mu sync.Mutex
+	each(len(numbers), func(i int) {
+		if first.get() == nil {
+			err := f(numbers[i])
+			if err == nil {
+				return
+			}
+			first.set(err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		failed = append(failed, numbers[i])
+	})
+	return failed, first.get()
 }
 
 // firstError keeps the first of several errors.
