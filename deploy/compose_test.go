@@ -62,6 +62,9 @@ func TestCompose(t *testing.T) {
 			t.Errorf("%s is built from %s in %s", name, s.Build.Dockerfile, s.Build.Context)
 		}
 		checkData(t, s, data)
+		if mode := env["JACKCACHE_JOURNAL"]; mode != "" && mode != "required" {
+			t.Errorf("%s has JACKCACHE_JOURNAL=%s", name, mode)
+		}
 		checkPorts(t, s)
 		grace := time.Duration(*s.StopGracePeriod)
 		if needed := stopTime(t, env); grace <= needed {
@@ -86,7 +89,7 @@ func checkData(t *testing.T, s types.ServiceConfig, seen map[string]string) {
 			continue
 		}
 		if other := seen[v.Source]; other != "" || v.Type != types.VolumeTypeVolume {
-			t.Errorf("%s has its data in the %s %q, as has %q", s.Name, v.Type, v.Source, other)
+			t.Errorf("%s has its data in the %s %q, as has %q; want a named volume of its own", s.Name, v.Type, v.Source, other)
 		}
 		seen[v.Source] = s.Name
 		return

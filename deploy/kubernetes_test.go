@@ -10,6 +10,7 @@ import (
 	"time"
 
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	apps "k8s.io/api/apps/v1"
 	core "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -202,9 +203,23 @@ func TestPodsHaveTheirOwnData(t *testing.T) {
 	if !slices.Equal(claim.Spec.AccessModes, []core.PersistentVolumeAccessMode{core.ReadWriteOnce}) {
 		t.Errorf("access modes %v", claim.Spec.AccessModes)
 	}
-	// The embedded store and its copy while it is compacted.
-	if size := claim.Spec.Resources.Requests.Storage(); size.Value() < 2*4<<30 {
-		t.Errorf("%s for an embedded store of 4 GiB and its copy", size)
+	// The embedded store and its copy while it is compacted; or, once it was carried
+	// over to Redis, it and the journal.
+	if size := claim.Spec.Resources.Requests.Storage(); size.Value() < max(2*4, 4+2)<<30 {
+		t.Errorf("%s for an embedded store of 4 GiB and its copy, or a journal of 2 GiB", size)
+	}
+	if keep := c.stateful.Spec.PersistentVolumeClaimRetentionPolicy; keep == nil ||
+		keep.WhenDeleted != apps.RetainPersistentVolumeClaimRetentionPolicyType || keep.WhenScaled != apps.RetainPersistentVolumeClaimRetentionPolicyType {
+		t.Errorf("claims are kept %+v; the journal of a pod that went may hold writes that Redis does not have", keep)
+	}
+	// What is acknowledged must survive the pod, wherever it was started.
+	for _, v := range c.pod().Volumes {
+		if v.EmptyDir != nil || v.HostPath != nil {
+			t.Errorf("the volume %q is lost with the pod or its host", v.Name)
+		}
+	}
+	if mode := c.settings()["JACKCACHE_JOURNAL"]; mode != "" && mode != "required" {
+		t.Errorf("JACKCACHE_JOURNAL=%s", mode)
 	}
 }
 
