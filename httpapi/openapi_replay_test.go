@@ -36,7 +36,7 @@ func TestDescription(t *testing.T) {
 		name string
 		run  func(*testing.T, coverage)
 	}{
-		{"embedded", replayEmbedded}, {"redis", replayRedis}, {"refused", replayRefused}, {"token", replayToken}, {"hosts", replayHosts},
+		{"embedded", replayEmbedded}, {"redis", replayRedis}, {"away", replayAway}, {"refused", replayRefused}, {"token", replayToken}, {"hosts", replayHosts},
 		{"closed", replayClosed}, {"slow", replaySlow}, {"unhealthy", replayDraining}, {"live", replayLive},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(t, seen) })
@@ -199,6 +199,42 @@ func replayRedis(t *testing.T, seen coverage) {
 	do("CONFIG", "SET", "maxmemory", "0")
 	do("ACL", "SETUSER", "default", "-mget", "-get")
 	r.replay(502, "GET", agent, "")
+}
+
+// replayAway writes while Redis is away: what is accepted waits, and is read back
+// as far as this server knows it.
+func replayAway(t *testing.T, seen coverage) {
+	redis := redistest.Start(t)
+	r := newReplayer(start(t, jackcache.Options{
+		Directory: true, Redis: &jackcache.RedisOptions{Addrs: []string{redis.Addr()}}, Budget: 30 * time.Second,
+	}, Options{}), seen)
+	r.replay(200, "PUT", agent, `"x"`, ofJSON) // it is there
+	// Who is unlinked or forgotten has to be known here.
+	r.replay(200, "PUT", "/api/v1/orgs/org-9/lead-phones/lead-9", `{"phone":"+16045550009"}`, ofJSON)
+	for _, lead := range []string{"lead-8", "lead-7"} { // whose phone it is not any more
+		r.replay(200, "PUT", "/api/v1/orgs/org-9/lead-phones/"+lead, `{"phone":"+16045550008"}`, ofJSON)
+	}
+	redis.Kill()
+	r.each(202, func(rt route, path, body string, header []string) (string, string, []string) {
+		if rt.name == "unlinkLead" {
+			path = "/api/v1/orgs/org-9/lead-phones/lead-8"
+		}
+		return path, body, header
+	})
+	// While they belong together, that takes a condition, which only Redis decides.
+	r.replay(503, "DELETE", "/api/v1/orgs/org-9/lead-phones/lead-9", "")
+	r.replay(202, "PUT", agent, `"y"`, ofJSON)
+	if a := r.replay(200, "GET", agent, ""); a.body != `"y"` || a.header.Get("Cache-Status") != "jackcache; hit; detail=pending" {
+		t.Errorf("read back: %s, %v", a.body, a.header)
+	}
+	r.replay(202, "POST", talk, theHello, ofJSON)
+	if a := r.replay(200, "GET", talk, ""); !strings.Contains(a.body, `"complete":false`) {
+		t.Errorf("read back: %s", a.body)
+	}
+	r.replay(503, "GET", "/api/v1/orgs/org-123/entries/agentConfig/unknown", "")
+	r.replay(503, "PUT", agent, `"z"`, ofJSON, "If-None-Match: *")
+	r.replay(200, "GET", "/api/health", "")
+	r.replay(200, "GET", "/api/cache/stats", "")
 }
 
 // replayRefused is what a server does not take, for the reason that the status

@@ -145,6 +145,6 @@ func (a *app) showHealth(h health) error {
 	for _, n := range s.Nodes {
 		fmt.Fprintln(a.out, "  "+printable(n.String()))
 	}
-	a.showJournal(h.Journal, h.Timestamp)
+	showJournal(a.out, h.Journal, h.Timestamp)
 	return err
 }

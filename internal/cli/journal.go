@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"io"
 	"time"
 )
 
@@ -32,13 +33,13 @@ type journal struct {
 }
 
 // showJournal prints a journal for people, as it was at a server's time.
-func (a *app) showJournal(j *journal, at time.Time) {
+func showJournal(w io.Writer, j *journal, at time.Time) {
 	if j == nil {
 		return
 	}
-	fmt.Fprintf(a.out, "journal %s, %s of %s\n", printable(j.Mode), bytesShown(j.Bytes), bytesShown(j.MaxBytes))
+	fmt.Fprintf(w, "journal %s, %s of %s\n", printable(j.Mode), bytesShown(j.Bytes), bytesShown(j.MaxBytes))
 	for _, l := range j.lines(at) {
-		fmt.Fprintf(a.out, "  %-9s  %s\n", l[0], printable(l[1]))
+		fmt.Fprintf(w, "  %-9s  %s\n", l[0], printable(l[1]))
 	}
 }
 

@@ -376,7 +376,9 @@ func TestMetricsPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	send(t, http.DefaultClient, p, "PUT", "/api/v1/orgs/o/entries/agentConfig/x", "1", "Content-Type: application/json")
-	until(t, p.addr, "/metrics", func(_ int, body string) bool { return strings.Contains(body, "jackcache_node_limit_bytes") })
+	until(t, p.addr, "/metrics", func(_ int, body string) bool {
+		return strings.Contains(body, "jackcache_node_limit_bytes") && strings.Contains(body, "jackcache_journal_sync_latency_seconds")
+	})
 	_, text := ask(t.Context(), p.addr, "/metrics")
 	families := parseFamilies(t, text)
 	for name := range families {

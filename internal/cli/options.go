@@ -250,7 +250,7 @@ func (s *settings) options(log logger) (jackcache.Options, assistant.TTLs) {
 			},
 			Directory: value[bool](s, "JACKCACHE_DIRECTORY"), PhoneRegion: value[string](s, "JACKCACHE_PHONE_REGION"),
 			Budget: duration("JACKCACHE_BUDGET"), SlowAverage: duration("JACKCACHE_SLOW_AVERAGE"), LocalBytes: bytes("JACKCACHE_LOCAL_BYTES"),
-			ForgetFor: duration("JACKCACHE_FORGET_FOR"),
+			ForgetFor: duration("JACKCACHE_FORGET_FOR"), Now: wallClock(),
 		}, assistant.TTLs{
 			Summary: duration("JACKCACHE_TTL_CONVERSATION_SUMMARY"), Lead: duration("JACKCACHE_TTL_PHONE_TO_LEAD"),
 			LeadData: duration("JACKCACHE_TTL_LEAD_DATA"), History: duration("JACKCACHE_TTL_CONVERSATION_HISTORY"),

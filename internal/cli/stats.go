@@ -68,7 +68,7 @@ func (a *app) stats(ctx context.Context, c *client) error {
 	fmt.Fprintf(a.out, "store %s, %s keys, %s, keys begin with %s, version %s, up %s\n",
 		s.Store.Kind, grouped(s.Store.Keys), bytesShown(s.Store.UsedBytes), s.Cache.Cache.Config.KeyPrefix,
 		printable(s.Version), time.Duration(s.UptimeSeconds)*time.Second)
-	a.showJournal(s.Journal, s.Timestamp)
+	showJournal(a.out, s.Journal, s.Timestamp)
 	fmt.Fprintln(a.out)
 	var kinds [][]any
 	for _, name := range slices.Sorted(maps.Keys(s.Kinds)) {
