@@ -4,10 +4,12 @@
 GO ?= go
 STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 30s
+CHAOSTIME ?= 3m
+CHAOSTABLE ?= /dev/null
 
-.PHONY: test lint check race deploy fuzz bench tools
+.PHONY: test lint check race deploy chaos chaos-short fuzz bench tools
 
-test: tools lint race deploy
+test: tools lint race deploy chaos-short
 
 # A tool that is missing is installed where that is possible, and named where
 # it is not.
@@ -28,9 +30,11 @@ lint:
 	$(GO) vet ./...
 	cd bench && $(GO) vet ./...
 	cd deploy && $(GO) vet ./...
+	cd chaos && $(GO) vet ./... && $(GO) vet -tags sabotage ./...
 	$(STATICCHECK) ./...
 	cd bench && $(STATICCHECK) ./...
 	cd deploy && $(STATICCHECK) ./...
+	cd chaos && $(STATICCHECK) ./...
 
 # The race detector needs cgo; the product does not, and is built without. Most
 # tests wait for servers, so four packages run at a time.
@@ -41,6 +45,18 @@ race:
 # What is in deploy/, with the binary as the image has it and a real Prometheus.
 deploy:
 	cd deploy && $(GO) test -timeout 15m ./...
+
+# Every fault once against real servers, from fixed seeds, and the proof that the
+# checker sees what is switched off. chaos does it for minutes, with another seed
+# each time; it prints the seed and the command that repeats a run.
+chaos-short:
+	cd chaos && $(GO) test -count=1 -timeout 15m ./...
+
+chaos: tools
+	cd chaos && $(GO) run . --prove
+	cd chaos && $(GO) run . --crash 200
+	cd chaos && $(GO) run . --duration $(CHAOSTIME) --table $(CHAOSTABLE)
+	cd chaos && $(GO) run . --duration 1m --skew 900ms,-700ms
 
 bench:
 	cd bench && $(GO) run .
