@@ -3,15 +3,14 @@ package jackcache_test
 import (
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/jackcache/jackcache"
 	"github.com/jackcache/jackcache/assistant"
-	"github.com/jackcache/jackcache/internal/redistest"
 	"github.com/jackcache/jackcache/migrate"
 )
 
@@ -332,13 +331,13 @@ func (w *world) migration() error {
 	if w.alone {
 		patience = time.Millisecond
 	}
+	var returns sync.WaitGroup
 	if w.between != nil {
 		w.away()
-		done := make(chan struct{})
-		defer func() { <-done }()
-		go func() { defer close(done); w.back() }()
+		returns.Go(w.back)
 	}
 	r, err := migrate.Import(w.Context(), w.a, strings.NewReader(oldMaps), migrate.ImportOptions{RetryFor: patience})
+	returns.Wait()
 	if w.alone {
 		if r.Seen != 3 || r.Failed != 3 || len(r.Problems) != 3 {
 			return fmt.Errorf("without a store: %+v, %w", r, errors.Join(err))
@@ -354,108 +353,4 @@ func (w *world) migration() error {
 		return fmt.Errorf("what was imported reads %+v, %w", turn, errors.Join(err))
 	}
 	return nil
-}
-
-// steady sets a budget that a busy machine keeps.
-func steady(o *jackcache.Options) { o.Budget = 250 * time.Millisecond }
-
-// nobody is an address at which nothing listens.
-func nobody(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }() // its address is what is wanted
-	return l.Addr().String()
-}
-
-// worlds are where the fifteen checks are run.
-var worlds = map[string]func(t *testing.T) *world{
-	"with redis": func(t *testing.T) *world {
-		server := redistest.Start(t)
-		w := &world{a: instance(t, server, steady)}
-		w.away = func() { server.Freeze(); away(w.T, w.a) }
-		w.back = func() { server.Thaw(); back(w.T, w.a) }
-		w.later = func() *assistant.Assistant { back(w.T, w.a); return instance(w.T, server, steady) }
-		return w
-	},
-	"without redis": func(t *testing.T) *world {
-		redis := jackcache.RedisOptions{Addrs: []string{nobody(t)}}
-		w := &world{a: instanceOf(t, redis, steady), alone: true}
-		w.later = func() *assistant.Assistant { return again(w.T, redis, w.a.Cache.DataDir()) }
-		return w
-	},
-	"with redis failing midway": failing,
-}
-
-// failing is a Redis that is frozen, comes back, is killed, and comes back empty,
-// again and again, one of it at each step.
-func failing(t *testing.T) *world {
-	server := redistest.Start(t)
-	w := &world{a: instance(t, server, steady)}
-	restart := func() {
-		if err := server.Restart(); err != nil {
-			w.Error(err)
-		}
-	}
-	events := []func(){server.Freeze, server.Thaw, server.Kill, restart}
-	next := 0
-	w.between = func() {
-		events[next%len(events)]()
-		next++
-	}
-	// up ends what is under way.
-	up := func() {
-		for next%2 != 0 {
-			w.between()
-		}
-	}
-	w.away = func() {
-		up()
-		w.between()
-		away(w.T, w.a)
-	}
-	w.back = up
-	w.later = func() *assistant.Assistant {
-		up()
-		back(w.T, w.a)
-		return instance(w.T, server, steady)
-	}
-	return w
-}
-
-// The fifteen checks hold with Redis, without it, and while it is frozen, killed
-// and comes back empty between their steps; and others find afterwards what was
-// acknowledged.
-func TestFifteen(t *testing.T) {
-	for name, open := range worlds {
-		t.Run(name, func(t *testing.T) {
-			w := open(t)
-			passed := 0
-			for _, c := range fifteen {
-				if t.Run(c.name, func(t *testing.T) {
-					w.T = t
-					if err := c.run(w); err != nil {
-						t.Error(err)
-					}
-				}) {
-					passed++
-				}
-				w.T = t
-				w.step()
-			}
-			other := w.later()
-			for _, c := range fifteen {
-				if c.after == nil {
-					continue
-				}
-				if err := c.after(t, other); err != nil {
-					t.Errorf("%s: somebody else: %v", c.name, err)
-				}
-			}
-			if passed != len(fifteen) || passed != 15 {
-				t.Errorf("%d of %d checks hold", passed, len(fifteen))
-			}
-		})
-	}
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackcache/jackcache"
 	"github.com/jackcache/jackcache/internal/check"
 	"github.com/jackcache/jackcache/internal/redistest"
 )
@@ -210,6 +211,31 @@ var broken = []struct {
 		detail: "is there 0 times, want once", toDo: "appendonly yes",
 	},
 	{
+		what: "the journal is off", category: "failover", also: []string{"settings"},
+		do:     func(_ *testing.T, _ *redistest.Server, o *check.Options) { o.Cache.Journal.Mode = jackcache.JournalOff },
+		detail: "the journal is off", toDo: "JACKCACHE_JOURNAL=required",
+	},
+	{
+		what: "the journal is in memory", category: "failover", also: []string{"settings"},
+		do: func(_ *testing.T, _ *redistest.Server, o *check.Options) {
+			o.Cache.Journal.Mode = jackcache.JournalMemory
+		},
+		detail: "the journal is in memory", toDo: "JACKCACHE_JOURNAL=required",
+	},
+	{
+		what: "the data directory cannot be written", category: "failover", also: []string{"settings"},
+		do:     func(_ *testing.T, _ *redistest.Server, o *check.Options) { o.Cache.DataDir = "/proc/jackcache" },
+		detail: "the journal cannot be kept", toDo: "JACKCACHE_DATA_DIR",
+	},
+	{
+		what: "what is synced is not there after a crash", category: "failover",
+		do: func(t *testing.T, _ *redistest.Server, o *check.Options) {
+			o.Patience = 5 * time.Second
+			forgets(t, o, "open what is left", "crash")
+		},
+		detail: "message 0 of", toDo: "on a local file system that keeps what is synced",
+	},
+	{
 		what: "the generation of an organisation is lost", category: "invalidation",
 		do: func(t *testing.T, s *redistest.Server, o *check.Options) {
 			thief(t, s, o, "invalidation", "find it gone", "SET", "jack:dev:__gen:ORG0", "0")
@@ -221,7 +247,7 @@ var broken = []struct {
 		do: func(t *testing.T, s *redistest.Server, o *check.Options) {
 			thief(t, s, o, "memoryMigration", "import again", "DEL", "jack:dev:conversationSummaries:ORG0:"+number)
 		},
-		detail: "a second import changed 1 of 4 entries, want none", toDo: "a database, or a server, of its own",
+		detail: "what was imported reads [one two three], \"\"", toDo: "a database, or a server, of its own",
 	},
 	{
 		what: "another client puts a string in the place of what is imported", category: "memoryMigration",
@@ -250,6 +276,21 @@ var broken = []struct {
 		},
 		detail: "health is degraded", toDo: "maxmemory-policy is allkeys-lru, set it to noeviction",
 	},
+}
+
+// forgets empties the journal of one of the check's data directories.
+func forgets(t *testing.T, o *check.Options, text, dir string) {
+	o.Cache.DataDir = t.TempDir()
+	at(o, "failover", text, func(check.Step) {
+		journals, err := filepath.Glob(filepath.Join(o.Cache.DataDir, "jackcache-check-*", dir, "journal"))
+		if err != nil || len(journals) != 1 {
+			t.Errorf("journals: %q, %v", journals, err)
+			return
+		}
+		if err := os.RemoveAll(journals[0]); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // slowConn takes a while for every packet, while it is slow.

@@ -30,15 +30,15 @@ const (
 // Options say what is checked. Zero fields mean the default in their comment.
 type Options struct {
 	// Cache is the deployment as the settings describe it. DataDir is looked at and
-	// not used; for the embedded store it says in which file system it is checked.
+	// not used; it says in which file system journal and embedded store are checked.
 	Cache jackcache.Options
 	TTLs  assistant.TTLs
 	// Only are the ids of the categories to go through; empty: all. The
 	// connection is always among them.
 	Only []string
 	// Victim makes the process that is killed while it writes to the embedded
-	// store: it must run Victim with its standard input and output. Without it
-	// the failover of the embedded store fails. It is not used with Redis.
+	// store, or to the journal with Redis away: it must run Victim with its standard
+	// input and output. Without it the failover fails.
 	Victim func() *exec.Cmd
 	// Patience is how long a store that is away, or comes back, is waited for.
 	// Default 30 s.
@@ -226,5 +226,5 @@ func text(err error) string {
 // typed reports whether err is one that callers are told to expect while a store
 // is away.
 func typed(err error) bool {
-	return errors.Is(err, jackcache.ErrUnavailable) || errors.Is(err, jackcache.ErrUnknown)
+	return errors.Is(err, jackcache.ErrUnavailable) || errors.Is(err, jackcache.ErrUnknown) || errors.Is(err, jackcache.ErrJournal)
 }

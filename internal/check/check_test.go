@@ -142,8 +142,8 @@ func (d deployment) check() check.Options {
 }
 
 // housekeeping are keys that every instance leaves: claims of instance numbers
-// (an hour), probes (ten seconds), the id of the store.
-var housekeeping = []string{"__instance:", "__probe:", "__store"}
+// (an hour), probes (ten seconds), heartbeats, the id of the store.
+var housekeeping = []string{"__instance:", "__probe:", "__beat:", "__store"}
 
 // keys returns the keys of all databases that are not housekeeping.
 func (d deployment) keys(t *testing.T) []string {

@@ -38,13 +38,20 @@ type Performance struct {
 type Outage struct {
 	Calls        int `json:"calls"`
 	Acknowledged int `json:"acknowledged"`
+	// Pending are those of Acknowledged that the journal kept until the store was
+	// back.
+	Pending int `json:"pending"`
 	// Errors are calls that were answered with a typed error.
 	Errors int `json:"errors"`
 	// Slowest is the longest that a call took to answer.
 	Slowest float64 `json:"slowestMs"`
-	// Recovered is the time from the end of each fault to the next call that
-	// succeeded.
+	// Recovered is the time from the end of each fault to the next write that
+	// reached the store, and Arrived to when it had all that the journal kept.
 	Recovered []float64 `json:"recoveredMs"`
+	Arrived   float64   `json:"arrivedMs"`
+	// Killed is how many writes a process that was killed had acknowledged while it
+	// could not reach the store.
+	Killed int `json:"killed"`
 }
 
 // Cleanup is what was removed in the end.

@@ -36,6 +36,8 @@ type session struct {
 	now    Step
 	dir    string // for data directories of this run
 	dirs   int
+	// unwritable says why dir is not beside the data directory; nil: it is.
+	unwritable error
 
 	// a and b are two instances that give calls time; one and the same on the
 	// embedded store. b is nil until the connection holds.
@@ -47,14 +49,18 @@ func newSession(o Options) (*session, error) {
 		Token: "check-" + strings.ToLower(rand.Text()[:12]), Store: "embedded",
 		Categories: []Result{}, Advice: []string{},
 	}}
-	parent := ""
 	if o.Cache.Redis != nil {
 		s.report.Store = "redis"
-	} else {
-		parent = existing(s.dataDir())
 	}
+	// What is synced is synced to the disk on which the server has its data.
 	var err error
-	if s.dir, err = os.MkdirTemp(parent, "jackcache-check-"); err != nil {
+	if s.dir, err = os.MkdirTemp(existing(s.dataDir()), "jackcache-check-"); err == nil {
+		return s, nil
+	}
+	if s.unwritable = err; o.Cache.Redis != nil {
+		s.dir, err = os.MkdirTemp("", "jackcache-check-") // the failover tells
+	}
+	if err != nil {
 		return nil, fmt.Errorf("a temporary data directory beside the store cannot be made; run the check as the user who runs the server: %w", err)
 	}
 	return s, nil

@@ -15,15 +15,17 @@ import (
 // writer appends messages and writes values one after the other, and remembers
 // what was acknowledged.
 type writer struct {
-	on     *assistant.Assistant
-	org    string
-	budget time.Duration
-	pause  *time.Ticker
-	n      int
-	acked  map[int][]string // ids of messages by phone
-	value  int              // the last that was acknowledged
-	result Outage
-	late   atomic.Int64 // nanoseconds: the longest that this host kept a timer waiting
+	on      *assistant.Assistant
+	org     string
+	budget  time.Duration
+	pause   *time.Ticker
+	n       int
+	acked   map[int][]string // ids of messages by phone
+	value   int              // the last that was acknowledged
+	result  Outage
+	reason  error        // of the last typed error
+	through time.Time    // when connections were let through last
+	late    atomic.Int64 // nanoseconds: the longest that this host kept a timer waiting
 }
 
 func newWriter(on *assistant.Assistant, org string, budget time.Duration) *writer {
@@ -55,14 +57,15 @@ func (w *writer) control() (end func()) {
 	return func() { close(stop); <-done }
 }
 
-// write appends a message and sets a value. It reports whether both were
-// acknowledged; the error is one that is not typed.
+// write appends a message and sets a value. It reports whether both are in the
+// shared store; the error is one that is not typed.
 func (w *writer) write(ctx context.Context) (bool, error) {
 	org := w.on.Cache.Org(w.org)
 	at, id := w.n/(perPhone*spread)*spread+w.n%spread, fmt.Sprintf("m%d", w.n)
 	n := w.n + 1
 	w.n = n
-	appended, err := w.call(func() error {
+	ctx, receipt := jackcache.WithReceipt(ctx)
+	appended, err := w.call(receipt, func() error {
 		_, err := org.Conversation(phone(at)).Append(ctx, message(id, "hello"))
 		return err
 	})
@@ -72,18 +75,19 @@ func (w *writer) write(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, doing("append", err)
 	}
-	set, err := w.call(func() error {
+	ctx, kept := jackcache.WithReceipt(ctx)
+	set, err := w.call(kept, func() error {
 		_, err := w.on.Kinds.Summary.Set(ctx, org, phone(0), assistant.Summary{Text: fmt.Sprint(n)})
 		return err
 	})
 	if set {
 		w.value = n
 	}
-	return appended && set, doing("set", err)
+	return appended && set && !receipt.Pending() && !kept.Pending(), doing("set", err)
 }
 
 // call makes one call and counts what came of it.
-func (w *writer) call(f func() error) (acknowledged bool, err error) {
+func (w *writer) call(receipt *jackcache.Receipt, f func() error) (acknowledged bool, err error) {
 	start := time.Now()
 	err = f()
 	w.result.Slowest = max(w.result.Slowest, milliseconds(time.Since(start)))
@@ -91,9 +95,13 @@ func (w *writer) call(f func() error) (acknowledged bool, err error) {
 	switch {
 	case err == nil:
 		w.result.Acknowledged++
+		if receipt.Pending() {
+			w.result.Pending++
+		}
 		return true, nil
 	case typed(err):
 		w.result.Errors++
+		w.reason = err
 		return false, nil
 	}
 	return false, err
@@ -112,7 +120,7 @@ func (w *writer) during(ctx context.Context, d time.Duration) error {
 	return nil
 }
 
-// until writes until n writes were acknowledged.
+// until writes until n writes reached the shared store.
 func (w *writer) until(ctx context.Context, limit time.Duration, n int) error {
 	for end := time.Now().Add(limit); n > 0; {
 		ok, err := w.write(ctx)
@@ -132,8 +140,8 @@ func (w *writer) until(ctx context.Context, limit time.Duration, n int) error {
 	return nil
 }
 
-// served writes until writes to all conversations were acknowledged in a row, and
-// returns how long it took to the first of them.
+// served writes until writes to all conversations reached the shared store in a
+// row, and returns how long it took to the first of them.
 func (w *writer) served(ctx context.Context, limit time.Duration) (time.Duration, error) {
 	start := time.Now()
 	var took time.Duration
@@ -157,9 +165,32 @@ func (w *writer) served(ctx context.Context, limit time.Duration) (time.Duration
 	return took, nil
 }
 
+// arrived waits until nothing waits for the shared store, and nothing is applied
+// to it again.
+func (w *writer) arrived(ctx context.Context, limit time.Duration) error {
+	since := time.Now()
+	for end := since.Add(limit); ; {
+		h := w.on.Cache.Health()
+		now := time.Now()
+		switch {
+		case h.Journal.Pending > 0 || h.Journal.Restoring > 0:
+			since = now
+		case now.Sub(since) > quietTime:
+			w.result.Arrived = milliseconds(since.Sub(w.through))
+			return nil
+		}
+		if now.After(end) {
+			return wrong(network, "%d writes still wait for redis %s after it is there again: %s", h.Journal.Pending, limit, h.Journal.Trouble)
+		}
+		if err := w.rest(ctx); err != nil {
+			return err
+		}
+	}
+}
+
 func (w *writer) noAnswer(limit time.Duration) error {
 	toDo := "look at the way to the server, at its limit of connections (maxclients), and at firewalls that let connections be made only at the start"
-	if w.result.Acknowledged < steadyWrites {
+	if w.result.Acknowledged-w.result.Pending < steadyWrites {
 		toDo = fmt.Sprintf("calls do not end within %s: bring the server nearer, or raise JACKCACHE_BUDGET", w.budget)
 	}
 	problem := "no reason is known"
@@ -189,6 +220,9 @@ func (w *writer) inTime() error {
 	return nil
 }
 
+// gone is what to do where acknowledged data is gone.
+const gone = "acknowledged data is gone: let Redis persist (appendonly yes) and not evict (maxmemory-policy noeviction), and see whether " + strangers
+
 // await waits until another instance reads all that was acknowledged, each
 // message once.
 func (w *writer) await(ctx context.Context, by *assistant.Assistant, limit time.Duration) error {
@@ -204,7 +238,7 @@ func (w *writer) await(ctx context.Context, by *assistant.Assistant, limit time.
 		case err != nil:
 			return doing("read what was acknowledged", err)
 		default:
-			return wrong("acknowledged data is gone: let Redis persist (appendonly yes) and not evict (maxmemory-policy noeviction), and see whether "+strangers, "%s", missing)
+			return wrong(gone, "%s", missing)
 		}
 		if err := w.rest(ctx); err != nil {
 			return err

@@ -129,6 +129,9 @@ func (e *Engine) Close(ctx context.Context) error {
 	e.done.Wait()
 	e.local.Close()
 	e.generations.StopAllGoroutines()
+	if e.gone != nil {
+		e.gone.StopAllGoroutines()
+	}
 	return errors.Join(e.cfg.Store.Close(ctx), e.cfg.Clock.Persist())
 }
 

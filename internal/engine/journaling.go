@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/maypok86/otter/v2"
+
 	"github.com/jackcache/jackcache/internal/journal"
 	"github.com/jackcache/jackcache/internal/store"
 )
@@ -40,6 +42,9 @@ type Journaling struct {
 // need not.
 const refuseFor = 250 * time.Millisecond
 
+// maxGone bounds the keys that are remembered as gone.
+const maxGone = 10_000
+
 // slowLimit is how many appends in a row may take longer than an operation may
 // before the disk counts as one that hangs, and tellFailing how long it is told
 // that the journal failed when nobody has tried it since.
@@ -64,7 +69,10 @@ type journaling struct {
 	ending  sync.Map // keys.Org → *journal.Record
 	endings atomic.Int64
 	slow    atomic.Int32 // appends in a row that took too long
-	views   views
+	// gone has keys that were missed once, and which record had said that they are
+	// there.
+	gone  *otter.Cache[string, journal.Position]
+	views views
 }
 
 // openJournal learns what the journal knows.
@@ -73,6 +81,7 @@ func (e *Engine) openJournal() {
 		return
 	}
 	j := e.cfg.Journaling.Journal
+	e.gone = otter.Must(&otter.Options[string, journal.Position]{MaximumSize: maxGone})
 	e.journal, e.shared = j, e.cfg.Journaling.Shared
 	e.cfg.Clock.Observe(j.Highest())
 	for o, g := range j.Generations() {
@@ -258,6 +267,9 @@ func (e *Engine) accept(ctx context.Context, op store.Op, cause error) (w Writte
 	}
 	if err := e.keep(ctx, true, r); err != nil {
 		return w, fmt.Errorf("%w; and the store: %w", err, cause)
+	}
+	if op.Action != store.Set {
+		e.remember(r)
 	}
 	e.accepted.Add(1)
 	noteWaits(ctx)

@@ -86,11 +86,10 @@ func (e *Engine) recall(k keys.Key, begun outset, r seenValue, err error) (seenV
 	o := e.since(k, begun)
 	o.doubt = o.doubt || err != nil
 	if !o.doubt && !o.pending {
-		if r.Found || !e.journal.Holds(k, r.Generation, e.cfg.Clock.Time()) {
+		// What was acknowledged leaves a tombstone when it is deleted.
+		if r.Found || !e.missed(k, r.Generation, func() bool { return false }) {
 			return r, nil
 		}
-		// It was acknowledged, and leaves a tombstone when it is deleted.
-		e.shared.Missed(k)
 		o.doubt = true
 	}
 	rs, failed := e.knownOf(k)
@@ -132,6 +131,22 @@ func (e *Engine) bestOf(k keys.Key, rs []*journal.Record, o outset, generation u
 	return best, pending
 }
 
+// missed reports whether something is not in the store that it acknowledged, and
+// makes the store look whether it has lost more. If it has not, somebody has
+// deleted the key by hand: then it is gone, until it is written again.
+func (e *Engine) missed(k keys.Key, generation uint64, excused func() bool) bool {
+	at := e.journal.Holds(k, generation, e.cfg.Clock.Time())
+	if at == 0 {
+		return false
+	}
+	if told, ok := e.gone.GetIfPresent(k.String()); ok && told >= at || excused() {
+		return false
+	}
+	e.gone.Set(k.String(), at)
+	e.shared.Missed(k)
+	return true
+}
+
 // exceeds reports whether a stands in the place of b.
 func exceeds(a, b record.Value) bool {
 	if a.Generation != b.Generation {
@@ -151,14 +166,16 @@ func (e *Engine) recallLog(ctx context.Context, k keys.Key, last int, begun outs
 	o := e.since(k, begun)
 	switch {
 	case err != nil || o.doubt || o.pending:
-	case len(log.Messages) > 0 || !e.journal.Holds(k, log.Generation, e.cfg.Clock.Time()):
+	case len(log.Messages) > 0:
 		return log, nil
 	default:
-		// It was acknowledged. Where it was cleared since, its floor is there.
-		if _, _, exists, err := e.shared.Bounds(ctx, k); err != nil || exists {
+		// What was acknowledged, and cleared since, leaves a floor.
+		if !e.missed(k, log.Generation, func() bool {
+			_, _, exists, err := e.shared.Bounds(ctx, k)
+			return err != nil || exists
+		}) {
 			return log, nil
 		}
-		e.shared.Missed(k)
 		o.doubt = true
 	}
 	if err == nil && last > 0 {

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackcache/jackcache/internal/clock"
@@ -14,19 +15,22 @@ import (
 )
 
 const (
-	// viewBytes bounds the views together; beyond it they are made anew.
-	viewBytes = 32 << 20
+	// viewBytes bounds the views together.
+	viewBytes = 64 << 20
 	// viewIdle is how long views are kept that nobody looks at.
 	viewIdle = 10 * time.Second
 	// viewEntry is about what a message in a view takes beside its bytes.
 	viewEntry = 250
+	// mostEarly bounds the records of a view that nobody has looked at since.
+	mostEarly = 1000
 )
 
 // view is what the journal knows of a conversation, merged. It is completed, not
 // read again, by each who looks: while the store is away every read and append of
 // a conversation does.
 type view struct {
-	mu sync.Mutex
+	size atomic.Int64 // about what it takes
+	mu   sync.Mutex
 	content
 }
 
@@ -41,6 +45,7 @@ type content struct {
 	byID       map[string]known
 	sorted     []record.Message // nil: to be made
 	records    int
+	early      map[journal.Position]bool // above upTo, and in it
 }
 
 // known is a message of a view.
@@ -52,29 +57,34 @@ type known struct {
 // views are those of the conversations that are looked at. The zero value has
 // none.
 type views struct {
-	mu    sync.Mutex
-	byKey map[string]*view // guarded by mu
-	bytes int              // guarded by mu: about what they take
-	used  time.Time        // guarded by mu
+	mu sync.Mutex
+	// young has those that were looked at last, old those of before: at half of the
+	// bound the young become the old.
+	young, old map[string]*view // guarded by mu
+	bytes      int              // guarded by mu: about what young takes
+	used       time.Time        // guarded by mu
 }
 
 func (s *views) of(k keys.Key) *view {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.used = time.Now()
-	if s.bytes > viewBytes || s.byKey == nil {
-		s.byKey, s.bytes = make(map[string]*view), 0
+	if s.bytes > viewBytes/2 || s.young == nil {
+		s.young, s.old, s.bytes = make(map[string]*view), s.young, 0
 	}
-	v := s.byKey[k.String()]
+	v := s.young[k.String()]
 	if v == nil {
-		v = &view{content: content{byID: make(map[string]known)}}
-		s.byKey[k.String()] = v
-		s.bytes += viewEntry + len(k.String())
+		if v = s.old[k.String()]; v == nil {
+			v = &view{content: content{byID: make(map[string]known)}}
+		}
+		s.young[k.String()] = v
+		s.bytes += int(v.size.Load()) + viewEntry + len(k.String())
 	}
 	return v
 }
 
-func (s *views) grew(n int) {
+func (s *views) grew(v *view, n int) {
+	v.size.Add(int64(n))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.bytes += n
@@ -84,8 +94,8 @@ func (s *views) grew(n int) {
 func (s *views) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.byKey != nil && time.Since(s.used) > viewIdle {
-		s.byKey, s.bytes = nil, 0
+	if s.young != nil && time.Since(s.used) > viewIdle {
+		s.young, s.old, s.bytes = nil, nil, 0
 	}
 }
 
@@ -101,21 +111,37 @@ func (e *Engine) view(k keys.Key) (*view, error) {
 	if generation := e.known(k.Org()); generation != v.generation || ended != v.ended {
 		v.content = content{generation: generation, ended: ended, byID: make(map[string]known)}
 	}
-	rs, err := e.journal.KnownAfter(k, v.upTo)
+	rs, upTo, err := e.journal.KnownAfter(k, v.upTo, v.early)
 	if err != nil {
 		v.mu.Unlock()
 		return nil, err
 	}
-	e.views.grew(v.add(rs))
+	e.views.grew(v, v.add(rs))
+	v.upTo, v.early = max(v.upTo, upTo), nil
 	v.life = later(v.life, e.journal.ExpiresAt(k))
 	return v, nil
+}
+
+// remember adds a record that was just journalled to the view of its conversation,
+// so that it need not be read back.
+func (e *Engine) remember(r *journal.Record) {
+	v := e.views.of(r.Op.Key)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if r.Position <= v.upTo || v.early[r.Position] || len(v.early) >= mostEarly {
+		return
+	}
+	if v.early == nil {
+		v.early = make(map[journal.Position]bool)
+	}
+	v.early[r.Position] = true
+	e.views.grew(v, v.add([]*journal.Record{r}))
 }
 
 // add merges records, by the rules of package store, and returns about how many
 // bytes that took.
 func (v *content) add(rs []*journal.Record) (size int) {
 	for _, r := range rs {
-		v.upTo = max(v.upTo, r.Position)
 		if r.Position < v.ended || r.Kind == journal.Applied && r.Op.Generation < v.generation {
 			continue
 		}

@@ -229,22 +229,26 @@ func (r *Replayer) applyAll(l *line, rs []*journal.Record) (left []journal.Posit
 		over []journal.Position
 		news []*journal.Record
 	)
-	each(len(rs), func(i int) {
-		rec := rs[i]
-		mark, err := r.applyPending(rec)
-		mu.Lock()
-		defer mu.Unlock()
-		switch {
-		case err != nil && r.refused(l, rec, err):
-			over = append(over, rec.Position)
-		case err != nil:
-			left = append(left, rec.Position)
-		case mark == nil:
-			over = append(over, rec.Position)
-			delete(l.refused, rec.Position)
-		default:
-			news = append(news, mark)
-			delete(l.refused, rec.Position)
+	byKey := runs(rs)
+	each(len(byKey), func(i int) {
+		for _, records := range byKey[i] {
+			marks, err := r.applyPending(records)
+			mu.Lock()
+			for j, rec := range records {
+				switch {
+				case err != nil && r.refused(l, rec, err):
+					over = append(over, rec.Position)
+				case err != nil:
+					left = append(left, rec.Position)
+				case marks == nil || marks[j] == nil:
+					over = append(over, rec.Position)
+					delete(l.refused, rec.Position)
+				default:
+					news = append(news, marks[j])
+					delete(l.refused, rec.Position)
+				}
+			}
+			mu.Unlock()
 		}
 	})
 	if len(over) > 0 {
@@ -264,10 +268,10 @@ func (r *Replayer) applyAll(l *line, rs []*journal.Record) (left []journal.Posit
 	return left
 }
 
-// applyPending applies one record. It returns what is to be recorded of it, nil
-// where it is without effect.
-func (r *Replayer) applyPending(rec *journal.Record) (*journal.Record, error) {
-	op := r.again(rec)
+// applyPending applies records together. It returns what is to be recorded of
+// each, nil where they are without effect.
+func (r *Replayer) applyPending(records run) ([]*journal.Record, error) {
+	op := r.op(records)
 	if sabotage.On("floor") && op.Action == store.Replace {
 		return nil, nil
 	}
@@ -277,29 +281,56 @@ func (r *Replayer) applyPending(rec *journal.Record) (*journal.Record, error) {
 			return nil, err
 		}
 		switch {
-		case res.Status == store.Applied || res.Status == store.Unchanged:
-			if !res.ExpiresAt.IsZero() {
-				op.ExpiresAt = res.ExpiresAt
-			}
-			return &journal.Record{
-				Kind: journal.Applied, Time: r.opts.Now(), Op: op,
-				Resolves: []journal.Position{rec.Position},
-			}, nil
-		case res.Status == store.Superseded:
-			// What stands there may have no second copy, and be lost with the server.
-			return &journal.Record{Kind: journal.Applied, Time: r.opts.Now(), Op: op, Resolves: []journal.Position{rec.Position}}, nil
+		case res.Status == store.Applied || res.Status == store.Unchanged || res.Status == store.Superseded:
+			// What supersedes it may have no second copy, and be lost with the server.
+			return r.marks(records, op, res), nil
+		case res.Status == store.Ahead && len(records) > 1:
+			return r.oneByOne(records)
 		case res.Status == store.Ahead:
-			return r.stampAnew(rec, op, res)
+			mark, err := r.stampAnew(records[0], op, res)
+			return []*journal.Record{mark}, err
 		case res.Status == store.Conflict && op.Action == store.Set:
 			op.Version = op.Version.Next(op.Version.Node())
 		case res.Status == store.Expired:
-			r.counts.expired.Add(1)
+			r.counts.expired.Add(int64(len(records)))
 			return nil, nil
-		default: // somebody wrote later, or invalidated it
+		default: // somebody invalidated it
 			return nil, nil
 		}
 	}
 	return nil, fmt.Errorf("%w: its version is taken, again and again", store.ErrUnavailable)
+}
+
+// oneByOne is applyPending for records of which one kept the others from being
+// applied together.
+func (r *Replayer) oneByOne(records run) (marks []*journal.Record, err error) {
+	for _, rec := range records {
+		one, err := r.applyPending(run{rec})
+		if err != nil {
+			return nil, err
+		}
+		if one == nil {
+			one = []*journal.Record{nil}
+		}
+		marks = append(marks, one...)
+	}
+	return marks, nil
+}
+
+// marks says that records are part of the store.
+func (r *Replayer) marks(records run, op store.Op, res store.Result) []*journal.Record {
+	marks := make([]*journal.Record, len(records))
+	for i, rec := range records {
+		own := r.again(rec)
+		if len(records) == 1 {
+			own = op
+		}
+		if !res.ExpiresAt.IsZero() && res.Status != store.Superseded {
+			own.ExpiresAt = res.ExpiresAt
+		}
+		marks[i] = &journal.Record{Kind: journal.Applied, Time: r.opts.Now(), Op: own, Resolves: []journal.Position{rec.Position}}
+	}
+	return marks
 }
 
 // stampAnew is for a record that was stamped by a clock which was ahead: the store
@@ -308,7 +339,7 @@ func (r *Replayer) applyPending(rec *journal.Record) (*journal.Record, error) {
 // again, and waits anew.
 func (r *Replayer) stampAnew(rec *journal.Record, op store.Op, res store.Result) (*journal.Record, error) {
 	if op.Action == store.Set {
-		known, err := r.j.KnownAfter(op.Key, rec.Position)
+		known, _, err := r.j.KnownAfter(op.Key, rec.Position, nil)
 		if err != nil {
 			return nil, err
 		}

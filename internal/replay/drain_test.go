@@ -158,6 +158,8 @@ func TestFair(t *testing.T) {
 					return n
 				}
 				took := x.within(time.Second, "all others are applied", func() bool { return others() == 0 })
+				x.accept(x.set(value(org(1), each), 1))
+				took += x.within(500*time.Millisecond, "so is what comes later", func() bool { return others() == 0 })
 				time.Sleep(5*time.Second - took)
 				synctest.Wait()
 				if got := x.j.PendingCount(); got != c.left || called > c.most {

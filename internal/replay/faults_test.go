@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackcache/jackcache/internal/clock"
 	"github.com/jackcache/jackcache/internal/keys"
+	"github.com/jackcache/jackcache/internal/record"
 	"github.com/jackcache/jackcache/internal/store"
 	"github.com/jackcache/jackcache/internal/store/storetest"
 )
@@ -163,6 +164,21 @@ func (f *faulty) InvalidateOnce(ctx context.Context, o keys.Org, known uint64, t
 	return answer(ctx, f, call{what: "invalidate", org: o}, func(m *storetest.Memory) (uint64, error) {
 		return m.InvalidateOnce(context.Background(), o, known, token)
 	})
+}
+
+// bounds is the answer of Bounds.
+type bounds struct {
+	floor     clock.Version
+	trimmedTo record.Order
+	exists    bool
+}
+
+func (f *faulty) Bounds(ctx context.Context, k keys.Key) (clock.Version, record.Order, bool, error) {
+	b, err := answer(ctx, f, call{"bounds", k.Org(), k.String()}, func(m *storetest.Memory) (b bounds, err error) {
+		b.floor, b.trimmedTo, b.exists, err = m.Bounds(context.Background(), k)
+		return b, err
+	})
+	return b.floor, b.trimmedTo, b.exists, err
 }
 
 func (f *faulty) Serves(k keys.Key) bool {

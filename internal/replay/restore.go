@@ -253,36 +253,48 @@ func (w *restoration) wanted(rec *journal.Record) bool {
 }
 
 func (w *restoration) applyPage(page []*journal.Record) error {
-	err := w.insist(len(page), func(i int) error {
-		op := w.again(page[i])
-		if !w.opts.Now().Before(op.ExpiresAt) {
-			w.passed(op)
-			return nil
+	byKey := runs(page)
+	done := make([]int, len(byKey)) // runs of each key that are applied
+	err := w.insist(len(byKey), func(i int) error {
+		for ; done[i] < len(byKey[i]); done[i]++ {
+			if err := w.applyAgain(byKey[i][done[i]]); err != nil {
+				return err
+			}
 		}
-		res, err := w.apply(op)
-		switch {
-		case err != nil:
-		case res.Status == store.Ahead:
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.late = append(w.late, page[i])
-		case res.Status == store.Expired:
-			w.passed(op)
-		}
-		if poisoned(err) {
-			// One record that is refused for good must not keep the others away. It
-			// stays in the journal.
-			w.counts.trouble(fmt.Errorf("%s: %w", op.Key, err))
-			w.counts.rejected.Add(1)
-			return nil
-		}
-		return err
+		return nil
 	})
 	if err == nil && len(page) > 0 {
 		w.applied += int64(len(page))
 		w.from = page[len(page)-1].Position
 	}
 	return err
+}
+
+// applyAgain applies records together.
+func (w *restoration) applyAgain(records run) error {
+	op := w.op(records)
+	if !w.opts.Now().Before(op.ExpiresAt) {
+		w.passed(op)
+		return nil
+	}
+	res, err := w.apply(op)
+	switch {
+	case poisoned(err):
+		// What is refused for good must not keep the others away. It stays in the
+		// journal.
+		w.counts.trouble(fmt.Errorf("%s: %w", op.Key, err))
+		w.counts.rejected.Add(int64(len(records)))
+		return nil
+	case err != nil:
+		return err
+	case res.Status == store.Ahead:
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.late = append(w.late, records...)
+	case res.Status == store.Expired:
+		w.passed(op)
+	}
+	return nil
 }
 
 // passed notes a conversation whose life is over here.

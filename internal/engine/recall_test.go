@@ -1,0 +1,183 @@
+package engine
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/jackcache/jackcache/internal/clock"
+	"github.com/jackcache/jackcache/internal/journal"
+	"github.com/jackcache/jackcache/internal/keys"
+	"github.com/jackcache/jackcache/internal/store"
+	"github.com/jackcache/jackcache/internal/store/storetest"
+)
+
+// faulty is a store that can be away, in doubt, and interrupted after it has
+// answered.
+type faulty struct {
+	*storetest.Memory
+	away, doubtful bool
+	answered       func() // called once after a read
+}
+
+func (f *faulty) Apply(ctx context.Context, op store.Op) (store.Result, error) {
+	if f.away {
+		return store.Result{}, store.ErrUnavailable
+	}
+	return f.Memory.Apply(ctx, op)
+}
+
+func (f *faulty) Get(ctx context.Context, k keys.Key) (store.Read, error) {
+	if f.away {
+		return store.Read{}, store.ErrUnavailable
+	}
+	defer f.interrupt()
+	return f.Memory.Get(ctx, k)
+}
+
+func (f *faulty) Messages(ctx context.Context, k keys.Key, last int) (store.Log, error) {
+	if f.away {
+		return store.Log{}, store.ErrUnavailable
+	}
+	defer f.interrupt()
+	return f.Memory.Messages(ctx, k, last)
+}
+
+func (f *faulty) interrupt() {
+	if g := f.answered; g != nil {
+		f.answered = nil
+		g()
+	}
+}
+
+func (f *faulty) Doubtful(keys.Key) bool { return f.doubtful }
+
+// journaled is an engine over a faulty store and a real journal, which nobody
+// replays but drain.
+func journaled(t *testing.T) (*fixture, *faulty) {
+	t.Helper()
+	space, err := keys.NewSpace(keys.Dev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clk := clock.New(nil, 1, nil)
+	j, err := journal.Open(journal.Options{
+		Dir: t.TempDir(), Space: space, MaxBytes: 64 << 20, Window: time.Hour, Now: clk.Time, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &faulty{Memory: storetest.NewMemory(nil)}
+	e, err := New(Config{
+		Store: s, Clock: clk, Timeout: 10 * time.Second, LoadTimeout: 10 * time.Second, LocalBytes: 1 << 20, Logger: slog.New(slog.DiscardHandler),
+		Journaling: &Journaling{Journal: j, Shared: s, Budget: 20 * time.Second, Kick: func() {}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, err := range []error{e.Close(context.Background()), j.Close(context.Background())} {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	return &fixture{Engine: e, t: t, space: space}, s
+}
+
+// drain applies what is pending to the store, as a replay does.
+func (f *fixture) drain(s *faulty) {
+	f.t.Helper()
+	f.journal.EachPending(func(o journal.Outstanding) {
+		rs, err := f.journal.Read(o.Position)
+		if err != nil || len(rs) != 1 {
+			f.t.Fatal(len(rs), err)
+		}
+		op := rs[0].Op
+		op.Mode = store.Merge
+		if _, err := s.Memory.Apply(f.t.Context(), op); err != nil {
+			f.t.Fatal(err)
+		}
+		done := &journal.Record{Kind: journal.Applied, Time: time.Now(), Op: op, Resolves: []journal.Position{o.Position}}
+		if err := f.journal.Append(f.t.Context(), false, done); err != nil {
+			f.t.Fatal(err)
+		}
+	})
+}
+
+// TestReadRacesReplay: what is applied between the store's answer and the look at
+// the journal is in neither, and must be read all the same.
+func TestReadRacesReplay(t *testing.T) {
+	f, s := journaled(t)
+	ctx, k, person := t.Context(), f.key("org-1", "agent-1"), f.phone("org-1", "+16049085474")
+	s.away = true
+	if _, err := f.Set(ctx, k, []byte("1"), shared, store.Condition{}); err != nil {
+		t.Fatal(err)
+	}
+	s.away, s.answered = false, func() { f.drain(s) }
+	if v, err := f.Get(ctx, k, shared); err != nil || !v.Found {
+		t.Errorf("value: %+v, %v", v, err)
+	}
+	s.away = true
+	if _, err := f.Append(ctx, person, []Message{{ID: "m", Payload: []byte("{}")}}, limits); err != nil {
+		t.Fatal(err)
+	}
+	s.away, s.answered = false, func() { f.drain(s) }
+	if log, err := f.Messages(ctx, person, 0); err != nil || len(log.Messages) != 1 {
+		t.Errorf("messages: %+v, %v", log, err)
+	}
+}
+
+// TestDoubtEnds: a store that was in doubt when it answered has answered without
+// what was applied again since.
+func TestDoubtEnds(t *testing.T) {
+	f, s := journaled(t)
+	ctx, k := t.Context(), f.key("org-1", "agent-1")
+	if _, err := f.Set(ctx, k, []byte("1"), shared, store.Condition{}); err != nil {
+		t.Fatal(err)
+	}
+	s.Memory, s.doubtful = storetest.NewMemory(nil), true
+	s.answered = func() { s.doubtful = false }
+	if v, err := f.Get(ctx, k, shared); err != nil || !v.Found {
+		t.Errorf("value: %+v, %v", v, err)
+	}
+}
+
+// TestLostGeneration: what this instance has invalidated is not read from a store
+// that has lost the generation, and got back what others had written before.
+func TestLostGeneration(t *testing.T) {
+	f, s := journaled(t)
+	ctx, k := t.Context(), f.key("org-1", "agent-1")
+	for range 3 {
+		if _, err := f.Invalidate(ctx, k.Org()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Memory, s.doubtful = storetest.NewMemory(nil), true
+	restored := store.Op{
+		Action: store.Set, Mode: store.Merge, Key: k, Version: clock.NewVersion(time.Now().UnixMilli()-1000, 0, 2), Generation: 1,
+		ExpiresAt: time.Now().Add(time.Hour), Payload: []byte("1"),
+	}
+	if _, err := s.Memory.Apply(ctx, restored); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := f.Get(ctx, k, shared); err != nil || v.Found {
+		t.Errorf("value: %+v, %v; want nothing", v, err)
+	}
+}
+
+// TestViewsAreBounded: conversations that nobody knows cost what is counted.
+func TestViewsAreBounded(t *testing.T) {
+	var s views
+	f, _ := journaled(t)
+	for i := range 2 * viewBytes / viewEntry {
+		s.of(f.key("org-1", string(rune('a'+i%26))+clock.NewVersion(int64(i), 0, 0).String()))
+		if s.bytes > viewBytes/2+2*viewEntry {
+			t.Fatalf("%d views are counted as %d bytes", i, s.bytes)
+		}
+	}
+	if n := len(s.young) + len(s.old); n > viewBytes/viewEntry {
+		t.Errorf("%d views are kept", n)
+	}
+}
