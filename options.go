@@ -201,7 +201,7 @@ type JournalOptions struct {
 	// it, as far as MaxBytes allow. Default 24 h.
 	Window time.Duration
 	// ReplayRate is the most operations a second with which Redis is brought up to
-	// date. Default 30,000.
+	// date. Default 10,000.
 	ReplayRate int
 }
 
@@ -245,7 +245,7 @@ const (
 	DefaultJournalBytes    = 2 << 30
 	DefaultMemoryJournal   = 256 << 20
 	DefaultJournalWindow   = 24 * time.Hour
-	DefaultReplayRate      = 30_000
+	DefaultReplayRate      = 10_000
 	DefaultRedisAddr       = "localhost:6379"
 
 	// MaxTTL bounds every life.

@@ -88,7 +88,7 @@ func (t *txn) begin(op *store.Op, a address) (res store.Result, done bool, err e
 	switch {
 	case op.Version.Millis() > t.now.Add(clock.MaxAhead).UnixMilli():
 		res.Status = store.Ahead
-	case past:
+	case past && (op.Mode != store.Merge || op.Action == store.Set):
 		res.Status = store.Expired
 	}
 	return res, res.Status != 0, nil

@@ -21,7 +21,15 @@ func (t *txn) converse(op *store.Op, a address) (store.Result, error) {
 		return res, err
 	}
 	res.ExpiresAt = timeOf(c.expires)
-	if op.Generation > c.generation { // step 2
+	onlyFloor := false
+	if _, past := expiry(op, t.now); past && !c.joins(op) {
+		if op.Action != store.Replace || op.Keep <= 0 {
+			res.Status = store.Expired
+			return res, nil
+		}
+		onlyFloor = true
+	}
+	if op.Generation > c.generation && !onlyFloor { // step 2
 		c.renew(op.Generation)
 	}
 	if op.Mode == store.Live {
@@ -43,7 +51,7 @@ func (t *txn) converse(op *store.Op, a address) (store.Result, error) {
 			return res, err
 		}
 	}
-	if op.Generation < c.generation { // step 2, Merge: the messages are of the past
+	if op.Generation < c.generation || onlyFloor { // steps 1 and 2, Merge: the messages are of the past
 		res.Placed = dropAll(op)
 	} else {
 		if res.Placed, err = c.insert(op, &did); err != nil { // steps 6 and 7
@@ -53,6 +61,7 @@ func (t *txn) converse(op *store.Op, a address) (store.Result, error) {
 			return res, err
 		}
 	}
+	did.onlyFloor = onlyFloor
 	c.prolong(op, did) // step 9
 	res.Status, res.ConflictID, res.ExpiresAt = did.status(), did.conflictID, timeOf(c.expires)
 	return res, c.save()
@@ -61,7 +70,9 @@ func (t *txn) converse(op *store.Op, a address) (store.Result, error) {
 // effect is what an operation did.
 type effect struct {
 	raised          bool // the floor
+	onlyFloor       bool // nothing else counts
 	inserted, moved int
+	written         []clock.Version // of the orders of those
 	conflictID      string
 }
 
@@ -197,6 +208,7 @@ func (c *conversation) insertOne(m store.Message, o record.Order, did *effect) (
 		return p, nil
 	case !p.Duplicate:
 		did.inserted++
+		did.written = append(did.written, o.Version)
 		return p, c.add(m, o)
 	case p.Order.Compare(c.trimmedTo) <= 0:
 		return p, nil
@@ -207,6 +219,7 @@ func (c *conversation) insertOne(m store.Message, o record.Order, did *effect) (
 	}
 	if o.Compare(p.Order) < 0 {
 		did.moved++
+		did.written = append(did.written, o.Version)
 		p.Order = o
 	}
 	return p, c.settle(m.ID, ps, next, &m)
@@ -220,6 +233,12 @@ func dropAll(op *store.Op) []store.Placed {
 	return placed
 }
 
+// joins reports whether a merged operation may join the life of the conversation
+// though its own is over. One that has ended was emptied when it was read.
+func (c *conversation) joins(op *store.Op) bool {
+	return op.Mode == store.Merge && c.expires > 0 && op.Generation <= c.generation
+}
+
 // prolong applies step 9.
 func (c *conversation) prolong(op *store.Op, did effect) {
 	now := c.t.now
@@ -231,12 +250,20 @@ func (c *conversation) prolong(op *store.Op, did effect) {
 		}
 		c.floorUntil = max(c.floorUntil, until)
 	}
-	replaced := did.raised && op.Generation >= c.generation
+	replaced := did.raised && !did.onlyFloor && op.Generation >= c.generation
+	if replaced {
+		did.written = append(did.written, op.Version)
+	}
+	if c.created == 0 && len(did.written) > 0 {
+		c.created = now.UnixMilli()
+	}
+	for _, v := range did.written {
+		if op.Mode == store.Merge {
+			c.created = store.Creation(time.UnixMilli(c.created), v).UnixMilli()
+		}
+	}
 	if did.inserted == 0 && !replaced {
 		return
-	}
-	if c.created == 0 {
-		c.created = now.UnixMilli()
 	}
 	if op.MaxLife > 0 {
 		at = min(at, time.UnixMilli(c.created).Add(op.MaxLife).UnixMilli())

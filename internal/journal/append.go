@@ -116,7 +116,11 @@ func (j *Journal) enqueue(ctx context.Context, durable bool, c *encoding, record
 	j.mu.Lock()
 	for {
 		if err := j.admitLocked(pending); err != nil {
+			news := errors.Is(err, ErrFull) && j.refuseLocked(pending)
 			j.mu.Unlock()
+			if news {
+				j.o.Logger.Error("the journal takes no writes that wait for the shared store", "error", err)
+			}
 			return nil, err
 		}
 		if j.backlog == 0 || j.backlog+all <= maxBacklog {
@@ -156,16 +160,48 @@ func (j *Journal) admitLocked(pending int64) error {
 	if pending == 0 {
 		return nil
 	}
-	s := j.state
-	pinned := s.pinned.Load() + j.queued + pending
-	if pinned > j.o.MaxBytes {
-		return fmt.Errorf("%w: %d bytes cannot go because of pending records, allowed are %d", ErrFull, pinned, j.o.MaxBytes)
+	if err := j.roomLocked(pending); err != nil {
+		return err
 	}
-	if s.idle.Load() && s.bytes.Load()+pending > j.o.MaxBytes && j.queued == 0 {
+	if s := j.state; s.idle.Load() && s.bytes.Load()+pending > j.o.MaxBytes && j.queued == 0 {
 		// The newest segment would be the one that cannot go.
 		j.batch.rotate = true
 	}
 	return nil
+}
+
+// roomLocked tells whether there is room for so many bytes more of what is pending.
+func (j *Journal) roomLocked(pending int64) error {
+	if pinned := j.state.pinned.Load() + j.queued + pending; pinned > j.o.MaxBytes {
+		return fmt.Errorf("%w: %d bytes cannot go because of pending records, allowed are %d", ErrFull, pinned, j.o.MaxBytes)
+	}
+	return nil
+}
+
+// refuseLocked notes that so many bytes were refused, so that fullLocked tells
+// until there is room for them. It reports whether the journal was not full
+// before. One that is refused only because it is large does not make it full.
+func (j *Journal) refuseLocked(pending int64) bool {
+	pending = min(pending, max(j.o.MaxBytes/16, 1))
+	if j.roomLocked(pending) == nil {
+		return false
+	}
+	was := j.fullLocked()
+	j.refused = pending
+	return was == nil
+}
+
+// fullLocked returns ErrFull from when pending records were refused until there is
+// room for them.
+func (j *Journal) fullLocked() error {
+	if j.refused == 0 {
+		return nil
+	}
+	err := j.roomLocked(j.refused)
+	if err == nil {
+		j.refused = 0
+	}
+	return err
 }
 
 // freeLocked notes that bytes do not wait for the disk any more.

@@ -85,6 +85,12 @@ func (r *frames) next() (frame []byte, p Position, err error) {
 	return frame, p, nil
 }
 
+// skip goes on at an offset behind the present one.
+func (r *frames) skip(to int64) {
+	r.left = r.left[min(to-r.off, int64(len(r.left))):]
+	r.off = to
+}
+
 // fill makes left hold at least n bytes.
 func (r *frames) fill(n int) error {
 	if len(r.left) >= n {

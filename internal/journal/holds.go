@@ -13,33 +13,37 @@ const holdsMargin = 2 * time.Second
 
 // Holds reports whether, as far as the journal knows, the shared store has
 // something at the key that a reader sees: what was written there lives beyond
-// now, was not deleted, and is not of a lower generation. It looks at the index
-// alone.
-func (j *Journal) Holds(k keys.Key, generation uint64, now time.Time) bool {
+// now, was not deleted, and is not of a lower generation. It returns the position
+// of the record that says so; zero: none does. It looks at the index alone.
+func (j *Journal) Holds(k keys.Key, generation uint64, now time.Time) Position {
 	h := j.hash.text(k.String())
 	s := j.state
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	i, ok := s.keys[h]
 	if !ok {
-		return false
+		return 0
 	}
 	e := s.entries.at(i)
-	if e.expires <= nanoseconds(now.Add(holdsMargin)) {
-		return false
+	if e.stays <= nanoseconds(now.Add(holdsMargin)) {
+		return 0
 	}
 	generation = max(generation, s.generationLocked(k.Org()))
 	if e.top != none {
 		if top := s.recs.at(e.top); top.action == store.Set {
-			return !top.tombstone && top.generation >= generation
+			if top.tombstone || top.generation < generation {
+				return 0
+			}
+			return top.pos
 		}
 	}
 	for i := e.tail; i != none; i = s.recs.at(i).prev {
-		if r := s.recs.at(i); r.kind == Applied {
-			return r.messages > 0 && r.generation >= generation
+		// What stands below the floor is not in the index.
+		if r := s.recs.at(i); r.kind == Applied && r.messages > 0 && r.generation >= generation {
+			return r.pos
 		}
 	}
-	return false
+	return 0
 }
 
 // Waits reports whether a record is pending.
@@ -48,16 +52,21 @@ func (j *Journal) Waits(p Position) bool {
 	return ok
 }
 
-// EachPending calls f with each pending record, in order.
+// EachPending calls f with each record that is pending and was written before the
+// call, in order; what cannot be read is left out, as in Outstanding. f may use
+// the journal.
 func (j *Journal) EachPending(f func(Outstanding)) {
 	const page = 1000
+	upTo := j.Position()
 	for after := Position(0); ; {
 		all := j.Outstanding(after, page)
 		for _, o := range all {
-			after = o.Position
+			if after = o.Position; after > upTo {
+				return
+			}
 			f(o)
 		}
-		if len(all) == 0 {
+		if len(all) < page {
 			return
 		}
 	}

@@ -17,8 +17,11 @@ type keyEntry struct {
 	// top is the record that counts among those that are not pending: of a value
 	// the one with the highest generation and version, of a conversation the
 	// floor. None: it is not known.
-	top      int32
-	expires  int64 // nanoseconds, the latest
+	top     int32
+	expires int64 // nanoseconds, the latest
+	// stays is until when the shared store has it, in nanoseconds: of a value
+	// until when its top is there, of a conversation what is not pending.
+	stays    int64
 	messages int32 // of a conversation, that are not pending
 	pending  int32
 }
@@ -93,17 +96,18 @@ func (s *state) indexLocked(seg *segment, e *entry) {
 			return
 		}
 		before := ke.top
-		ke.top = s.linkTailLocked(seg, e, k)
+		ke.top, ke.stays = s.linkTailLocked(seg, e, k), e.expires
 		if before != none {
 			s.forgetLocked(before)
 		}
 	case top != nil && top.version.Compare(e.version) > 0:
 		return // below the floor
 	case e.action == store.Replace:
-		ke.top = s.linkTailLocked(seg, e, k)
+		ke.top, ke.stays = s.linkTailLocked(seg, e, k), e.expires
 		s.cutLocked(k)
 	default:
 		s.linkTailLocked(seg, e, k)
+		ke.stays = max(ke.stays, e.expires)
 		s.trimLocked(k, e.window)
 	}
 }

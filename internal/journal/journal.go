@@ -133,9 +133,10 @@ type Stats struct {
 	SyncP50 time.Duration // of the last minutes
 	SyncP99 time.Duration
 	SyncMax time.Duration
-	// Problem says why nothing can be written now; empty: it can.
+	// Problem says why nothing can be written now, or nothing more can become
+	// pending; empty: it can.
 	Problem string
-	// Damaged counts bytes that could not be read.
+	// Damaged counts bytes that could not be read since Open, each place once.
 	Damaged int64
 	// Indexed is how many keys Known knows.
 	Indexed int64
@@ -169,6 +170,7 @@ type Journal struct {
 	batch            *batch   // being filled
 	carry            *batch   // what the keeper takes over, or nil
 	queued           int64    // bytes of pending records in batches that are not written
+	refused          int64    // bytes of pending records for which there was no room; zero: there is
 	backlog          int64    // bytes of records that are not synced, or not written
 	written          int64    // of the backlog
 	room             chan struct{}

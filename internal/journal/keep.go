@@ -102,13 +102,16 @@ type reason string
 
 const (
 	notDue  reason = ""
-	expired reason = "nothing in it matters any more"
+	empty   reason = "nothing is in it"
 	tooOld  reason = "it is older than the window"
 	tooMany reason = "the journal is at its bound"
 )
 
-// due returns a segment that can go, and why it should. Where the newest one is
-// the only one that could, it is followed by another.
+// due returns a segment that can go, and why it should: only for its age or for
+// room. That the lives are over which its records name is no reason: another
+// instance may have prolonged them, and a store that lost the keys needs all of
+// it. Where the newest one is the only one that could go, it is followed by
+// another.
 func (j *Journal) due() (*segment, reason) {
 	s := j.state
 	s.mu.Lock()
@@ -122,8 +125,8 @@ func (j *Journal) due() (*segment, reason) {
 		}
 		why := notDue
 		switch {
-		case seg.records == 0, seg.life < nanoseconds(now):
-			why = expired
+		case seg.records == 0:
+			why = empty
 		case now.Sub(instant(seg.newest)) > j.o.Window:
 			why = tooOld
 		case over && seg.size > seg.carried+headerSize:

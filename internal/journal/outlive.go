@@ -18,6 +18,9 @@ import (
 //     long as they matter;
 //   - what its records say of pending records in segments that stay: they would
 //     be pending again.
+//
+// Where some of it cannot be read, what it said of pending records is taken from
+// what is known, so that a damaged segment can go, too.
 func (j *Journal) outliving(seg *segment) ([]*Record, error) {
 	g := gathering{j: j, seg: seg, now: nanoseconds(j.o.Now()), marks: map[keyHash]mark{}}
 	j.state.mu.RLock()
@@ -26,21 +29,31 @@ func (j *Journal) outliving(seg *segment) ([]*Record, error) {
 	size := seg.size
 	j.state.mu.RUnlock()
 	r := newReader(j.hash, j.o.Space)
-	in := &frames{f: seg, seed: seg.seed, off: headerSize, end: size}
-	for {
-		off := in.off
-		frame, p, err := in.next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read %s at %d: %w", seg.name, off, err)
-		}
-		if e, err := r.entry(p, frame[frameHead:], off); err == nil {
-			g.see(&e)
-		}
+	in := j.walkTo(seg, size)
+	err := in.each(r, g.see)
+	if err == nil && in.damaged {
+		err = g.recollect(r)
+	}
+	if err != nil {
+		return nil, err
 	}
 	return g.finish()
+}
+
+// each calls f with each record that can be read.
+func (w *walk) each(r *reader, f func(*entry)) error {
+	for {
+		frame, p, off, err := w.next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read %s at %d: %w", w.seg.name, off, err)
+		}
+		if e, err := r.entry(p, frame[frameHead:], off); err == nil {
+			f(&e)
+		}
+	}
 }
 
 // gathering is what outlives a segment, as far as it was read.
@@ -160,8 +173,12 @@ func (e *entry) compare(other *entry) int {
 func (g *gathering) finish() ([]*Record, error) {
 	for _, m := range g.marks {
 		if !g.j.state.outdoes(&m.entry, g.seg) {
-			r, err := g.j.read(place{seg: g.seg, off: int64(m.off), size: m.size, pos: m.pos})
-			if err != nil {
+			at := place{seg: g.seg, off: int64(m.off), size: m.size, pos: m.pos}
+			r, err := g.j.read(at)
+			switch {
+			case err != nil && g.j.lost(at, err):
+				continue
+			case err != nil:
 				return nil, err
 			}
 			r.Op.Messages, r.Resolves, r.origin = nil, nil, m.first()

@@ -60,25 +60,31 @@ func (j *Journal) HasPending(k keys.Key) bool {
 	return ok && s.entries.at(i).pending > 0
 }
 
-// Outstanding returns up to limit pending records after a position, in order.
-// It reads their keys from disk; one that cannot be read is left out, and logged.
+// Outstanding returns up to limit pending records after a position, in order:
+// less only where there are no more. It reads their keys from disk; one that
+// cannot be read is left out, see Stats.Damaged.
 func (j *Journal) Outstanding(after Position, limit int) []Outstanding {
-	places, orgs := j.pendingAfter(after, limit)
 	var out []Outstanding
-	for i, p := range places {
-		o := Outstanding{Position: p.pos, Kind: p.kind, Org: orgs[i], Assigned: p.assigned, Generation: p.generation}
-		if p.kind == Pending {
-			r, err := j.readMoved(p)
-			if err != nil {
-				j.o.Logger.Error("a pending record of the journal cannot be read", "position", p.pos, "error", err)
-				continue
-			}
-			if r == nil {
-				continue // resolved meanwhile
-			}
-			o.Key = r.Op.Key
+	for len(out) < limit {
+		places, orgs := j.pendingAfter(after, limit-len(out))
+		if len(places) == 0 {
+			break
 		}
-		out = append(out, o)
+		for i, p := range places {
+			after = p.pos
+			o := Outstanding{Position: p.pos, Kind: p.kind, Org: orgs[i], Assigned: p.assigned, Generation: p.generation}
+			if p.kind == Pending {
+				if p.seg.damages.has(p.off) {
+					continue
+				}
+				r, err := j.readMoved(p)
+				if r == nil || err != nil {
+					continue // resolved meanwhile, damaged, or the journal is closed
+				}
+				o.Key = r.Op.Key
+			}
+			out = append(out, o)
+		}
 	}
 	return out
 }
@@ -99,20 +105,23 @@ func (j *Journal) pendingAfter(after Position, limit int) (places []place, orgs 
 }
 
 // readMoved reads a pending record, once more where it was moved to another
-// segment meanwhile. It returns nil if it is not pending any more.
+// segment meanwhile. It returns nil if it is not pending any more, or damaged.
 func (j *Journal) readMoved(p place) (*Record, error) {
-	r, err := j.read(p)
-	for range 2 {
+	for try := 0; ; try++ {
+		r, err := j.read(p)
 		if err == nil {
 			return r, nil
 		}
 		now, ok := j.pendingAt(p.pos)
-		if !ok {
+		moved := now.seg != p.seg || now.off != p.off
+		switch {
+		case !ok, !moved && j.lost(p, err):
 			return nil, nil
+		case !moved && errors.Is(err, errGone), try > 8:
+			return nil, err
 		}
-		r, err = j.read(now)
+		p = now
 	}
-	return r, err
 }
 
 func (j *Journal) pendingAt(p Position) (place, bool) {
@@ -126,8 +135,10 @@ func (j *Journal) pendingAt(p Position) (place, bool) {
 	return s.placeLocked(pe.rec), true
 }
 
-// Read returns pending records. Those that are not pending any more are left out.
-// The generation of an Op is the one that was assigned, if one was.
+// Read returns pending records. Those that are not pending any more are left out,
+// and so are those that cannot be read, see Stats.Damaged: they stay pending. The
+// generation of an Op is the one that was assigned, if one was. An error means
+// that the journal is closed.
 func (j *Journal) Read(ps ...Position) ([]*Record, error) {
 	var out []*Record
 	for _, p := range ps {
@@ -154,46 +165,51 @@ func (j *Journal) Read(ps ...Position) ([]*Record, error) {
 //
 // A pending record that was not assigned will be applied under the generation
 // that is current then: its Op has that of the organisation, as far as known.
-func (j *Journal) Known(k keys.Key) ([]*Record, error) { return j.KnownAfter(k, 0) }
+//
+// What cannot be read is left out, see Stats.Damaged.
+func (j *Journal) Known(k keys.Key) ([]*Record, error) {
+	out, _, err := j.KnownAfter(k, 0, nil)
+	return out, err
+}
 
 // KnownAfter is Known of what stands after a position, as if nothing stood before:
-// what an earlier Replace made needless may be among it. It costs what it gives,
-// however much stands before.
-func (j *Journal) KnownAfter(k keys.Key, after Position) ([]*Record, error) {
+// what an earlier Replace made needless may be among it. What is in has is left
+// out. It costs what it gives, however much stands before. UpTo is the position of
+// the last one that stands there, left out or not.
+func (j *Journal) KnownAfter(k keys.Key, after Position, has map[Position]bool) (rs []*Record, upTo Position, err error) {
 	for range 3 {
-		out, again, err := j.known(k, after)
-		if !again {
-			return out, err
+		var again bool
+		if rs, upTo, again, err = j.known(k, after, has); !again {
+			break
 		}
 	}
-	out, _, err := j.known(k, after)
-	return out, err
+	return rs, upTo, err
 }
 
 // known is Known. It asks to be called again when what it was about to read was
 // moved or dropped meanwhile.
-func (j *Journal) known(k keys.Key, after Position) (out []*Record, again bool, err error) {
+func (j *Journal) known(k keys.Key, after Position, has map[Position]bool) (out []*Record, upTo Position, again bool, err error) {
 	h := j.hash.text(k.String())
 	j.state.mu.RLock()
 	places := j.state.knownLocked(h, k.Org(), after)
 	j.state.mu.RUnlock()
 	for _, p := range places {
-		r, err := j.read(p)
-		if errors.Is(err, errGone) || errors.Is(err, errFrame) {
-			again = true
+		upTo = max(upTo, p.pos)
+		if has[p.pos] {
 			continue
 		}
-		if err != nil {
-			return nil, false, fmt.Errorf("read journal: %w", err)
-		}
-		if r.Op.Key == k {
+		r, err := j.read(p)
+		switch {
+		case err == nil && r.Op.Key == k:
 			out = append(out, r)
+		case err != nil && !j.lost(p, err):
+			again = true
 		}
 	}
 	if again {
-		err = fmt.Errorf("read journal: %w", errFrame)
+		err = fmt.Errorf("read journal: %w", errGone)
 	}
-	return out, again, err
+	return out, upTo, again, err
 }
 
 func (s *state) knownLocked(h keyHash, o keys.Org, after Position) []place {

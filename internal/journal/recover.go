@@ -96,8 +96,7 @@ func (j *Journal) readSegment(r *reader, seg *segment, end int64, last *Position
 		e, err := r.entry(p, frame[frameHead:], off)
 		if err != nil {
 			// Whole, but not readable: the others are not concerned.
-			j.damaged.Add(int64(len(frame)))
-			j.o.Logger.Error("a record of the journal cannot be read", "segment", seg.name, "offset", off, "error", err)
+			j.damage(seg, off, int64(len(frame)), err)
 			e = entry{pos: p, off: int(off), size: len(frame), kind: Resolved, more: e.more}
 		}
 		group = append(group, e)

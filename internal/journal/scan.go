@@ -3,7 +3,6 @@ package journal
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"slices"
 
@@ -53,8 +52,9 @@ func (s *state) extents() []extent {
 }
 
 // Scan calls f with the records after from up to and including to, in order, and
-// stops at the first error. Segments that are dropped meanwhile are left out.
-// What it passes on is f's to keep.
+// stops at the first error of f or ctx. Segments that are dropped meanwhile are
+// left out, and so is what cannot be read: see Stats.Damaged. What it passes on is
+// f's to keep.
 func (j *Journal) Scan(ctx context.Context, from, to Position, f func(*Record) error) error {
 	last := from
 	for done := false; !done; {
@@ -80,19 +80,16 @@ func (j *Journal) Scan(ctx context.Context, from, to Position, f func(*Record) e
 // scanSegment passes on the records of a segment after last. It reports whether
 // the end of the segment was moved to another one meanwhile.
 func (j *Journal) scanSegment(ctx context.Context, e extent, last *Position, to Position, f func(*Record) error) (moved bool, err error) {
-	in := &frames{f: e.seg, seed: e.seg.seed, off: headerSize, end: e.size}
+	in := j.walkTo(e.seg, e.size)
 	for {
-		off := in.off
-		frame, p, err := in.next()
+		frame, p, off, err := in.next()
 		switch {
 		case errors.Is(err, io.EOF):
 			return false, nil
 		case errors.Is(err, errGone):
 			return false, j.closedError()
-		case err != nil && j.shorter(e, off):
-			return true, nil
 		case err != nil:
-			return false, fmt.Errorf("scan journal: %s at %d: %w", e.seg.name, off, err)
+			return true, nil // errMoved
 		case p > to:
 			*last = max(*last, to)
 			return false, nil
@@ -105,7 +102,8 @@ func (j *Journal) scanSegment(ctx context.Context, e extent, last *Position, to 
 		r, err := decodeRecord(j.o.Space, p, slices.Clone(frame[frameHead:]))
 		*last = p
 		if err != nil {
-			continue // it was logged and counted when the journal was opened
+			j.damage(e.seg, off, int64(len(frame)), err)
+			continue
 		}
 		if r.Kind > Assigned {
 			continue
@@ -114,13 +112,6 @@ func (j *Journal) scanSegment(ctx context.Context, e extent, last *Position, to 
 			return false, err
 		}
 	}
-}
-
-// shorter reports whether a segment ends before off now.
-func (j *Journal) shorter(e extent, off int64) bool {
-	j.state.mu.RLock()
-	defer j.state.mu.RUnlock()
-	return e.seg.size < e.size && off >= e.seg.size
 }
 
 // closedError returns ErrClosed if the journal was closed.

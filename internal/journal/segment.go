@@ -23,6 +23,8 @@ type segment struct {
 	f    file
 	gone bool // guarded by mu
 
+	damages damages
+
 	// The rest is guarded by state.mu.
 	size    int64 // end of the last good record
 	carried int64 // bytes of what was taken over: they are apart from MaxBytes
@@ -31,7 +33,6 @@ type segment struct {
 	records int64
 	pending int64
 	newest  int64 // nanoseconds: the latest Time
-	life    int64 // nanoseconds: when the last record stops to matter
 	// first and last record of it in the index that is not pending; none is -1
 	head, tail int32
 

@@ -116,7 +116,6 @@ func (s *state) countLocked(seg *segment, e *entry) {
 		seg.low = e.pos
 	}
 	seg.high = e.pos
-	seg.life = max(seg.life, e.life)
 	if e.carried {
 		seg.carried += int64(e.size)
 	} else {

@@ -6,6 +6,13 @@ func (j *Journal) Stats() Stats {
 		MaxBytes: j.o.MaxBytes, PendingRecords: j.PendingCount(), Problem: j.disk.say(),
 		PinnedBytes: j.state.pinned.Load(), Damaged: j.damaged.Load(), CrashSafe: !j.o.Memory,
 	}
+	if st.Problem == "" {
+		j.mu.Lock()
+		if err := j.fullLocked(); err != nil {
+			st.Problem = err.Error()
+		}
+		j.mu.Unlock()
+	}
 	j.latency.fill(&st)
 	s := j.state
 	s.mu.RLock()

@@ -15,7 +15,7 @@ const settleEvery = 200 * time.Microsecond
 type underway struct {
 	turn   atomic.Uint32
 	counts [2]atomic.Int64 // of those that began in an even and in an odd turn
-	mu     sync.Mutex      // held by Settle
+	mu     sync.Mutex      // held by the Settle that counts; others try until they get it
 }
 
 // Begin notes a write that the store is about to be asked for. Its End must
@@ -27,7 +27,8 @@ func (j *Journal) End(turn uint32) { j.underway.counts[turn%2].Add(-1) }
 
 // Settle waits until every write that began before the call has ended, or ctx
 // ends: what the store acknowledged before the call is then recorded at or before
-// Position. Writes that begin meanwhile are not waited for.
+// Position. Of the writes that begin meanwhile it waits for some, never for one
+// after the other without end.
 func (j *Journal) Settle(ctx context.Context) error { return j.underway.settle(ctx) }
 
 func (u *underway) begin() uint32 {
@@ -42,21 +43,35 @@ func (u *underway) begin() uint32 {
 }
 
 func (u *underway) settle(ctx context.Context) error {
-	u.mu.Lock()
+	if err := until(ctx, u.mu.TryLock); err != nil {
+		return err
+	}
 	defer u.mu.Unlock()
 	// Both turns: a settling that was given up may have left the other one.
 	for range 2 {
 		before := u.turn.Add(1) - 1
-		tick := time.NewTicker(settleEvery)
-		for u.counts[before%2].Load() != 0 {
-			select {
-			case <-ctx.Done():
-				tick.Stop()
-				return ctx.Err()
-			case <-tick.C:
-			}
+		if err := until(ctx, func() bool { return u.counts[before%2].Load() == 0 }); err != nil {
+			return err
 		}
-		tick.Stop()
 	}
 	return nil
+}
+
+// until looks again and again until ok, or ctx ends.
+func until(ctx context.Context, ok func() bool) error {
+	if ok() {
+		return nil
+	}
+	tick := time.NewTicker(settleEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		if ok() {
+			return nil
+		}
+	}
 }

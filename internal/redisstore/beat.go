@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -114,33 +115,34 @@ type answer struct {
 // sendBeat writes a heartbeat if the server is still the one with the stream and
 // the key holds one of held; with no held it only looks.
 func (n *node) sendBeat(ctx context.Context, key, value, stream string, held []string) (a answer, err error) {
-	args := append([]string{value, millis(beatLife), stream}, held...)
 	ctx, cancel := context.WithTimeout(ctx, beatTime)
 	defer cancel()
-	err = n.job(func(l *link) error {
-		parts, err := heartbeat.run(ctx, l.jobs, []string{key}, args).ToArray()
-		if err != nil {
-			return err
-		}
-		if len(parts) != 3 {
-			return fmt.Errorf("the script of heartbeats answered %d values", len(parts))
-		}
-		raised, err1 := parts[0].AsInt64()
-		a.raised = raised == 1
-		var err2, err3 error
-		a.held, err2 = parts[1].ToString()
-		a.stream, err3 = parts[2].ToString()
-		for _, err := range []error{err1, err2, err3} {
-			if err != nil {
-				return err
-			}
-		}
-		return nil
+	err = n.job(func(l *link) (err error) {
+		a, err = askBeat(ctx, l.jobs, key, value, stream, held)
+		return err
 	})
 	if _, moved := redirected(err); moved {
 		n.s.kick()
 	}
 	return a, err
+}
+
+// askBeat is sendBeat on a connection.
+func askBeat(ctx context.Context, c rueidis.Client, key, value, stream string, held []string) (a answer, err error) {
+	args := append([]string{value, millis(beatLife), stream}, held...)
+	parts, err := heartbeat.run(ctx, c, []string{key}, args).ToArray()
+	if err != nil {
+		return a, err
+	}
+	if len(parts) != 3 {
+		return a, fmt.Errorf("the script of heartbeats answered %d values", len(parts))
+	}
+	raised, err1 := parts[0].AsInt64()
+	a.raised = raised == 1
+	var err2, err3 error
+	a.held, err2 = parts[1].ToString()
+	a.stream, err3 = parts[2].ToString()
+	return a, errors.Join(err1, err2, err3)
 }
 
 // raiseBeat writes that all is here that the witness knows as acknowledged.
@@ -159,6 +161,15 @@ func (n *node) raiseBeat(ctx context.Context) {
 	}
 	d.mu.Unlock()
 	if key == "" || key != p.key || d.doubted() {
+		return
+	}
+	// A connection that is made anew after this is an event, and the script asks
+	// for the stream: what was acknowledged went to the server that is asked now.
+	if agreed, err := n.agreed(ctx, key, p.stream, p.held); !agreed {
+		n.logger.Debug("a heartbeat is not raised", "addr", n.addr, "err", err)
+		return
+	}
+	if d.doubted() {
 		return
 	}
 	text := value.String()

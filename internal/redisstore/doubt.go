@@ -3,6 +3,7 @@ package redisstore
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackcache/jackcache/internal/keys"
 )
@@ -19,9 +20,11 @@ type doubt struct {
 	unproven atomic.Pointer[slotSet]
 
 	nudged chan struct{} // there is something to do
+	missed atomic.Int64  // when a key was missed, in nanoseconds since 1970; 0: never
 
 	mu     sync.Mutex
 	reason string  // guarded by mu: of the first event since the last look
+	grave  bool    // guarded by mu: one of them was more than a server that keeps others waiting
 	told   string  // guarded by mu: the last suspicion, in words
 	open   int     // guarded by mu: suspicions that are not done
 	key    string  // guarded by mu: of the heartbeat; empty: the node has no slots
@@ -36,14 +39,51 @@ func (d *doubt) begin() {
 }
 
 // happened notes that writes may have been lost.
-func (d *doubt) happened(reason string) {
-	d.events.Add(1)
+func (d *doubt) happened(reason string) { d.note(reason, true) }
+
+// stalled notes that the server did not answer, on connections that are still
+// there. Should they, its history and its heartbeat be the same after that, it has
+// only been slow.
+func (d *doubt) stalled(reason string) { d.note(reason, false) }
+
+func (d *doubt) note(reason string, grave bool) {
 	d.mu.Lock()
 	if d.reason == "" {
 		d.reason = reason
 	}
+	d.grave = d.grave || grave
+	d.events.Add(1)
 	d.mu.Unlock()
 	d.nudge()
+}
+
+// calm ends the doubt about events that turned out to be nothing.
+func (d *doubt) calm(epoch uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if epoch > d.settled.Load() {
+		d.settled.Store(epoch)
+	}
+	d.nudge()
+}
+
+// missedEvery is the time within which one key that is missed counts.
+const missedEvery = time.Second
+
+// Missed puts the node of a key in doubt which was acknowledged and is not there.
+// The heartbeat then tells whether more has gone.
+func (s *Store) Missed(k keys.Key) {
+	if s.opts.Witness == nil {
+		return
+	}
+	n := s.layout.Load().node(k.String())
+	if n == nil || n.doubt.covers(k.String()) {
+		return // it is in doubt
+	}
+	d, now := &n.doubt, time.Now().UnixNano()
+	if last := d.missed.Load(); now-last >= int64(missedEvery) && d.missed.CompareAndSwap(last, now) {
+		d.happened("a key that it had acknowledged is not there")
+	}
 }
 
 func (d *doubt) nudge() {

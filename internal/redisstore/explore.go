@@ -61,7 +61,7 @@ func (n *node) explore(ctx context.Context, c rueidis.Client, o *store.Offers) {
 			o.Missing = append(o.Missing, tried[i].name)
 		}
 	}
-	o.Tracking = n.tracking(ctx, c)
+	o.Tracking = n.tracking(ctx)
 	if o.Persistence == "" {
 		o.Persistence = persistence(ctx, c)
 	}
@@ -81,17 +81,21 @@ func isReply(err error) bool {
 // tracking reports whether the server tells a client of changes.
 //
 // See https://redis.io/docs/latest/develop/reference/client-side-caching/
-func (n *node) tracking(ctx context.Context, c rueidis.Client) bool {
-	ok := false
-	// On a connection of its own: tracking is switched on for a moment.
-	_ = c.Dedicated(func(d rueidis.DedicatedClient) error {
-		rs := d.DoMulti(ctx,
-			d.B().ClientTracking().On().Prefix().Prefix(n.s.opts.Space.Prefix()).Bcast().Build(),
-			d.B().ClientTracking().Off().Build())
-		ok = rs[0].Error() == nil && rs[1].Error() == nil
-		return nil
+func (n *node) tracking(ctx context.Context) bool {
+	// On a connection of its own, which tells nobody of its end: tracking is
+	// switched on for a moment.
+	c, err := n.s.connect(server{
+		addr: n.addr, access: n.s.opts.Access, ring: askRingScale, read: askBuffer, write: askBuffer,
+		onEnd: func([]rueidis.RedisMessage) {},
 	})
-	return ok
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	rs := c.DoMulti(ctx,
+		c.B().ClientTracking().On().Prefix().Prefix(n.s.opts.Space.Prefix()).Bcast().Build(),
+		c.B().ClientTracking().Off().Build())
+	return rs[0].Error() == nil && rs[1].Error() == nil
 }
 
 // persistence reports whether a server without an append-only file makes

@@ -78,14 +78,26 @@ func (s *Store) generationForJob(ctx context.Context, o keys.Org) (g uint64, err
 
 // Invalidate raises the generation above what is stored and known.
 func (s *Store) Invalidate(ctx context.Context, o keys.Org, known uint64) (uint64, error) {
-	return s.generation(ctx, generationBump, []string{s.generationOf(o)}, known)
+	return s.generation(ctx, generationBump, []string{s.generationOf(o)}, known, s.mayBeLost())
 }
 
 // InvalidateOnce is Invalidate, and with the same token again its answer. It
 // works where there is no memory, too: the script writes both keys or none.
 func (s *Store) InvalidateOnce(ctx context.Context, o keys.Org, known uint64, token clock.Version) (uint64, error) {
 	names := []string{s.generationOf(o), s.opts.Space.Invalidated(o, token.String())}
-	return s.generation(ctx, invalidateOnce, names, known, millis(tokenLife))
+	return s.generation(ctx, invalidateOnce, names, known, s.mayBeLost(), millis(tokenLife))
+}
+
+// mayBeLost tells the scripts what it means that an organisation has no
+// generation. Where there are journals it may have had one that this instance
+// never saw, and that another restores: an invalidation that counted from one
+// again would be undone by that. Then it goes on at the time in microseconds,
+// which is above what counting has reached.
+func (s *Store) mayBeLost() string {
+	if s.opts.Witness == nil {
+		return "0"
+	}
+	return "1"
 }
 
 // RaiseGeneration sets the generation to at least g.

@@ -267,7 +267,7 @@ func TestRelink(t *testing.T) {
 	for n.breaker.Probe(nil); !n.breaker.Allow(); n.breaker.Probe(nil) {
 	}
 	for range 10 {
-		n.relink()
+		n.relink("a test")
 		soon(t, "connected anew", proven)
 	}
 	soon(t, "the former connections end", func() bool { return d.open.Load() == steady+2 })

@@ -49,7 +49,7 @@ func (l *link) call() rueidis.Client {
 }
 
 // newLink makes the connections to a server, which are dialled when they are
-// used. N is told when a connection for calls is made and when it ends. Each connection has
+// used. N is told when a connection is made and when it ends. Each connection has
 // a client of its own, so that a prober can prove each: one that has to be
 // dialled keeps callers waiting whatever their deadline.
 func (s *Store) newLink(addr string, n *node) (*link, error) {
@@ -70,7 +70,11 @@ func (s *Store) newLink(addr string, n *node) (*link, error) {
 		}
 		l.calls = append(l.calls, c)
 	}
-	peer.onEnd, peer.onDial = nil, nil // what is at the end of these is found out by heartbeats
+	peer.onEnd = func(m []rueidis.RedisMessage) {
+		if m == nil {
+			n.lostJobs(l)
+		}
+	}
 	peer.ring, peer.read, peer.write = jobRingScale, jobBuffer, jobBuffer
 	jobs, err := s.connect(peer)
 	if err != nil {

@@ -65,8 +65,12 @@ type node struct {
 	stream  atomic.Pointer[string] // of writes, as the last look gave it; nil: there was none
 
 	link atomic.Pointer[link]
-	life context.Context // ends with the node
-	end  context.CancelFunc
+	// parted says why the prober is to make the connections anew; nil: it is not.
+	// partedAt, when that was asked for last, belongs to the goroutine that attends.
+	parted   atomic.Pointer[string]
+	partedAt time.Time
+	life     context.Context // ends with the node
+	end      context.CancelFunc
 
 	mu     sync.Mutex     // held where done and jobs grow and closed is set
 	closed atomic.Bool    // written with mu held
@@ -216,7 +220,7 @@ func (n *node) watch() {
 			}
 		}
 		_, since, reason, openings := n.breaker.Snapshot()
-		n.doubt.happened(reason) // before it can close
+		n.doubt.stalled(reason) // before it can close
 		if openings > 1 {
 			told.begin(reason)
 		}
@@ -243,6 +247,9 @@ func (n *node) probeUntilClosed() bool {
 			return false
 		case <-timer.C:
 		}
+		if reason := n.parted.Swap(nil); reason != nil {
+			n.relink(*reason)
+		}
 		err := n.contact()
 		if n.breaker.Probe(err) {
 			return true
@@ -261,7 +268,7 @@ func (n *node) probeUntilClosed() bool {
 		} else if now := time.Now(); replica.IsZero() {
 			replica = now
 		} else if now.Sub(replica) > relinkAfter {
-			n.relink()
+			n.relink("what is there takes no writes")
 			replica = now
 		}
 		timer.Reset(wait + rand.N(wait/4)) // instances do not probe in step
@@ -313,19 +320,6 @@ func (n *node) setProbe(l *layout) {
 		}
 	}
 	n.probe.Store(&key)
-}
-
-// relink makes the connections anew, so that the name of the server is looked
-// up again.
-func (n *node) relink() {
-	l, err := n.s.newLink(n.addr, n)
-	if err != nil {
-		n.logger.Warn("redis cannot be connected anew", "addr", n.addr, "err", err)
-		return
-	}
-	n.logger.Info("connecting to redis anew: what is there takes no writes", "addr", n.addr)
-	old := n.link.Swap(l)
-	n.s.background(old.close)
 }
 
 // retire lets go of a node that is not a master any more, once the calls under

@@ -3,6 +3,7 @@ package redisstore
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -106,13 +107,15 @@ type sight struct {
 	beat      beatValue // position zero: there is none for this node
 	confirmed bool
 	reason    string
+	// unbroken: nothing has happened but that the server was slow.
+	unbroken bool
 }
 
 // look reads the heartbeat and marks it as seen, without raising it: so that the
 // next one shows whether something happened after the look.
 func (n *node) look(ctx context.Context) (s sight, err error) {
 	d, p := &n.doubt, &n.pulse
-	marked := false
+	marked, same := false, true
 	for range looks {
 		s.epoch = d.events.Load()
 		d.mu.Lock()
@@ -122,6 +125,7 @@ func (n *node) look(ctx context.Context) (s sight, err error) {
 		if err != nil {
 			return s, err
 		}
+		same = same && p.key == key && p.stream == a.stream && slices.Contains(p.held, a.held)
 		var own bool
 		s.beat, own = n.believed(a.held)
 		last, known := n.s.beats.expected(key)
@@ -134,10 +138,18 @@ func (n *node) look(ctx context.Context) (s sight, err error) {
 		}
 		text := mark.String()
 		if a, err = n.sendBeat(ctx, key, text, a.stream, []string{a.held}); err != nil {
+			if isReadOnly(err) { // where calls go is found out by calls
+				n.part("the connection for jobs leads to a replica")
+			}
 			return s, err
 		}
 		if !a.raised {
 			continue // it changed meanwhile
+		}
+		if same, err := n.seen(ctx, key, a.stream, text); err != nil {
+			return s, err
+		} else if !same {
+			continue
 		}
 		marked = true
 		p.key, p.stream, p.held, p.nonce = key, a.stream, []string{text}, mark.nonce
@@ -152,6 +164,10 @@ func (n *node) look(ctx context.Context) (s sight, err error) {
 	}
 	d.mu.Lock()
 	s.reason, d.reason = d.reason, ""
+	s.unbroken = same && !d.grave && d.events.Load() == s.epoch
+	if d.events.Load() == s.epoch {
+		d.grave = false
+	}
 	d.mu.Unlock()
 	return s, nil
 }
@@ -177,6 +193,10 @@ func (n *node) suspectAll(ctx context.Context) error {
 	seen, err := n.look(ctx)
 	if err != nil {
 		return err
+	}
+	if seen.unbroken {
+		n.doubt.calm(seen.epoch)
+		return nil
 	}
 	if !n.first { // else there were no calls
 		n.s.quiesce(ctx)

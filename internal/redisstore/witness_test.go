@@ -84,8 +84,8 @@ func (w *witness) writes() []store.Op {
 func (w *witness) handle(s store.Suspicion) {
 	<-w.opened
 	w.underway.Lock() // those that have begun are recorded
-	w.underway.Unlock()
 	all := w.writes()
+	w.underway.Unlock()
 	from := min(int(s.From), len(all))
 	w.sound(s, all)
 	var applying sync.WaitGroup

@@ -13,8 +13,11 @@ import (
 )
 
 const (
+	// together is how many records are written to the journal at a time: others wait
+	// for the end of that.
+	together = 64
 	// turns is how many organisations have their turn at a time.
-	turns = 16
+	turns = 8
 	// After so many refusals over so long a time a record is set aside: it is the
 	// record, and not the moment.
 	setAsideAfter = 8
@@ -254,14 +257,13 @@ func (r *Replayer) applyAll(l *line, rs []*journal.Record) (left []journal.Posit
 	if len(over) > 0 {
 		news = append(news, &journal.Record{Kind: journal.Resolved, Time: r.opts.Now(), Org: l.org, Resolves: over})
 	}
-	if len(news) > 0 {
-		if err := r.append(news...); err != nil {
+	for part := range slices.Chunk(news, together) {
+		if err := r.append(part...); err != nil {
 			// They are applied, which can be repeated.
 			r.counts.trouble(err)
-			for _, n := range news {
+			for _, n := range part {
 				left = append(left, n.Resolves...)
 			}
-			return left
 		}
 	}
 	r.counts.replayed.Add(int64(len(rs) - len(left)))

@@ -40,17 +40,18 @@ type Options struct {
 
 const (
 	// workers is how many operations of a chunk are under way at a time, and
-	// inFlight how many of all: commands share trips.
-	workers  = 64
-	inFlight = 256
+	// inFlight how many of all. Commands share trips; but a server does all that has
+	// arrived before it looks at who waits for an answer.
+	workers  = 4
+	inFlight = turns * workers
 	// chunk is how many operations of one organisation are taken at a time, before
 	// another organisation has its turn.
-	chunk = 256
+	chunk = 1024
 	// callTime bounds one operation. Nobody waits for it.
 	callTime = 2 * time.Second
 	// burst is the share of a second's operations that may come at once: more would
 	// make those who wait for an answer wait behind them.
-	burst = 0.02
+	burst = 0.005
 	// retryFirst is the pause after a failure; it grows to retryMost.
 	retryFirst = 20 * time.Millisecond
 	retryMost  = 2 * time.Second
@@ -88,7 +89,7 @@ type Replayer struct {
 func New(o Options) *Replayer {
 	r := &Replayer{
 		opts: o, j: o.Journal, kicked: make(chan struct{}, 1), aside: aside{path: o.SetAside},
-		limit:  rate.NewLimiter(rate.Limit(o.Rate), max(workers, int(float64(o.Rate)*burst))),
+		limit:  rate.NewLimiter(rate.Limit(o.Rate), max(runMessages, int(float64(o.Rate)*burst))),
 		queues: newQueues(), slots: make(chan struct{}, inFlight), settling: make(chan struct{}, 1),
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
@@ -139,7 +140,7 @@ func (r *Replayer) Position() store.Position { return r.j.Position() }
 
 // apply applies one operation to the store, and counts it.
 func (r *Replayer) apply(op store.Op) (store.Result, error) {
-	if err := r.limit.Wait(r.ctx); err != nil {
+	if err := r.limit.WaitN(r.ctx, max(1, min(len(op.Messages), r.limit.Burst()))); err != nil {
 		return store.Result{}, err
 	}
 	r.slots <- struct{}{}

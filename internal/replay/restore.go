@@ -273,7 +273,7 @@ func (w *restoration) applyPage(page []*journal.Record) error {
 // applyAgain applies records together.
 func (w *restoration) applyAgain(records run) error {
 	op := w.op(records)
-	if !w.opts.Now().Before(op.ExpiresAt) {
+	if over := !w.opts.Now().Before(op.ExpiresAt); over && (op.Action != store.Replace || op.Keep == 0) {
 		w.passed(op)
 		return nil
 	}

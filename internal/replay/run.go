@@ -6,9 +6,10 @@ import (
 )
 
 const (
-	// runMessages and runBytes bound what is sent in one operation.
-	runMessages = 200
-	runBytes    = 256 << 10
+	// runMessages and runBytes bound what is sent in one operation: who waits for an
+	// answer of the same server waits for its end.
+	runMessages = 32
+	runBytes    = 64 << 10
 )
 
 // run is records that are applied in one operation: one of them, or appends to one
@@ -41,6 +42,9 @@ func (r run) takes(rec *journal.Record) bool {
 	first := r[0].Op
 	if first.Action != store.Append || rec.Op.Action != store.Append ||
 		first.Generation != rec.Op.Generation || first.MaxLife != rec.Op.MaxLife || first.Window != rec.Op.Window {
+		return false
+	}
+	if len(r) >= runMessages {
 		return false
 	}
 	messages, size := 0, 0

@@ -6,3 +6,7 @@ package sabotage
 
 // On reports whether the mechanism of that name is broken on purpose.
 func On(string) bool { return false }
+
+// Value returns what the mechanism of that name is set to on purpose; empty: it is
+// as it should be.
+func Value(string) string { return "" }

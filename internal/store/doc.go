@@ -32,7 +32,11 @@
 // brought, each with the digest of role and content; and an arrival that grows.
 // An operation is applied in these steps:
 //
-//  1. Ahead and Expired as above. A state whose life has ended is empty, but for
+//  1. Ahead and Expired as above, but for Merge: others may have prolonged the
+//     conversation. What is past and comes to one that is alive, under a generation
+//     that is not lower than its own, is applied as usual, and prolongs nothing. Of a
+//     Replace with Keep that comes to any other the floor remains: it is raised, and
+//     every message is dropped. A state whose life has ended is empty, but for
 //     floor (while it is kept), generation and last arrival.
 //  2. A higher generation empties messages, ids and trimmedTo, and stays. A lower
 //     one: Live answers Stale and changes nothing; Merge raises the floor (for a
@@ -64,7 +68,10 @@
 //     that, at least the Window.IDs (and Messages+Slack) newest.
 //  9. If a message was inserted, or a Replace was applied: the life is ExpiresAt,
 //     or TTL from now, but not beyond MaxLife from the creation, and never
-//     shorter than it was. A floor is remembered at least for Keep.
+//     shorter than it was. A floor is remembered at least for Keep. The creation
+//     is the store's time when a life began; a message that Merge inserted or moved,
+//     and a Replace that it applied, brings it down to the time of its version,
+//     unless that is a historic one: a life that was lost does not begin anew.
 //
 // Placed tells for each message the order at which its id stands, whether the
 // id was there before (Duplicate), and whether it was dropped. The status is

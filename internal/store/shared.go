@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackcache/jackcache/internal/clock"
 	"github.com/jackcache/jackcache/internal/keys"
+	"github.com/jackcache/jackcache/internal/record"
 )
 
 // ErrBlocked means that nothing may be read or written yet, or at all: it is
@@ -31,8 +32,18 @@ type Shared interface {
 	// InvalidateOnce is Invalidate that can be repeated: the same token again
 	// changes nothing and returns the generation that it led to, for at least a
 	// day, unless the store lost its data. The token is a version that was stamped
-	// for this invalidation alone.
+	// for this invalidation alone. Both may leave out generations: where the store
+	// may have lost the one that was there, they lead above it.
 	InvalidateOnce(ctx context.Context, o keys.Org, known uint64, token clock.Version) (uint64, error)
+	// Bounds returns what a conversation forgot on purpose: what has a version
+	// below the floor, and what stands at or below trimmedTo. Exists is false where
+	// nothing is remembered of it; a conversation whose life has ended may still
+	// have its floor. Errors are those of a read.
+	Bounds(ctx context.Context, k keys.Key) (floor clock.Version, trimmedTo record.Order, exists bool, err error)
+	// Missed tells that a key is not there which was acknowledged, and whose life
+	// is not over: its server is in doubt from now on, and is looked at. Of calls
+	// within a second one counts for each server. It never waits.
+	Missed(k keys.Key)
 }
 
 // Witness knows what an instance was told that the store has. A Shared store

@@ -59,8 +59,14 @@ local function ms(order) return tonumber(string.sub(order, 1, 12), 16) or 0 end
 if ms(version) - ARGV[13] > math.max(now, ms(highest), ms(floor)) then
   return answer('ahead', '')
 end
-if expires > 0 and expires <= now then
-  return answer('expired', '')
+-- What is over joins a life that others prolonged, and a Replace that has to be
+-- remembered still says what has gone.
+local onlyFloor = false
+if expires > 0 and expires <= now and (live or expiresAt <= now or generation > stored) then
+  if live or not replace or keep == 0 then
+    return answer('expired', '')
+  end
+  onlyFloor = true
 end
 
 -- known[id] is a list of {order, digest}, lowest order first. emptied means that
@@ -91,7 +97,7 @@ end
 -- Step 2.
 local raised = replace and version > floor
 local promoted = false
-if generation < stored then
+if generation < stored or onlyFloor then
   if live then
     return answer('stale', '', integer(stored))
   end
@@ -105,7 +111,9 @@ elseif generation > stored then
   empty()
   epoch = now
 end
-stored = math.max(stored, generation)
+if not onlyFloor then
+  stored = math.max(stored, generation)
+end
 
 -- Step 3.
 local function at(i) return string.sub(ARGV[FIRST + i * STRIDE], 1, 24) end
@@ -251,6 +259,14 @@ local function rest(i)
   return string.sub(head(i), 25) .. '|' .. ARGV[4] .. '|' .. nextArrival() .. '|'
     .. ARGV[FIRST + i * STRIDE + 1] .. '|' .. ARGV[FIRST + i * STRIDE + 3]
 end
+-- What is merged tells that the conversation was there when it was written; a
+-- historic version, whose millisecond is lower, tells nothing.
+local function older(order)
+  local written = ms(order)
+  if not live and written >= 1099511627776 then
+    epoch = math.min(epoch, written)
+  end
+end
 local function place(letter, order) placed[#placed + 1] = letter .. order end
 
 local function insert(i, order, id, digest)
@@ -262,6 +278,7 @@ local function insert(i, order, id, digest)
   end
   save(id, {{order, digest}})
   inserted = inserted + 1
+  older(order)
   if order > highest then highest = order end
   place('n', order)
 end
@@ -344,6 +361,7 @@ for i = 0, count - 1 do
       save(id, list)
       place('d', order)
       moved = true
+      older(order)
     end
   end
 end
@@ -400,6 +418,9 @@ if length and (length > window + slack or maxBytes > 0 and bytes > maxBytes * 9 
 end
 
 -- Step 9.
+if raised and not onlyFloor and generation == stored then
+  older(version)
+end
 if changed then
   local expiry = expires > 0 and expires or now + life
   if longest > 0 then expiry = math.min(expiry, epoch + longest) end
@@ -410,8 +431,10 @@ end
 if emptied or pristine or raised then
   set('generation', string.format('%x', stored))
   set('floor', floor)
-  set('epoch', integer(epoch))
   set('keepUntil', integer(keepUntil))
+end
+if emptied or pristine or raised or epoch ~= tonumber(state[5] or now) then
+  set('epoch', integer(epoch))
 end
 if emptied or trimmedTo ~= (state[2] or '') then set('trimmedTo', trimmedTo) end
 set('highest', highest)

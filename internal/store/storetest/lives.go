@@ -25,6 +25,9 @@ func testLives(t *testing.T, s *suite) {
 		{"a life is bounded", s.maxLife},
 		{"merges carry an instant", s.mergesDoNotProlong},
 		{"expired operations are skipped", s.expiredMessages},
+		{"expired operations join a life", s.joinsLife},
+		{"expired floors are kept", s.floorWithoutLife},
+		{"what is merged was created before", s.creationReturns},
 		{"floors outlive messages", s.floorIsKept},
 		{"floors are kept by clears of nothing", s.floorOfNothing},
 	} {
@@ -180,8 +183,8 @@ func (s *suite) maxLife(t *testing.T) {
 	}
 	replay := s.merged(appendOp(s.newConversation(t), s.clock.Now(), msg("a", "hi")))
 	replay.MaxLife = bound
-	if res := s.must(t, replay, store.Applied); !near(res.ExpiresAt, res.StoreTime.Add(bound)) {
-		t.Errorf("merged: expires at %v, want the bound %v after %v", res.ExpiresAt, bound, res.StoreTime)
+	if res := s.must(t, replay, store.Applied); !near(res.ExpiresAt, time.UnixMilli(replay.Version.Millis()).Add(bound)) {
+		t.Errorf("merged: expires at %v, want the bound %v after %s", res.ExpiresAt, bound, replay.Version)
 	}
 	short := s.newConversation(t)
 	first := lived(appendOp(short, s.clock.Now(), msg("a", "hi")), life)
@@ -212,23 +215,6 @@ func (s *suite) mergesDoNotProlong(t *testing.T) {
 	s.awaitMessagesExpiry(t, k, at)
 	s.must(t, op("d"), store.Expired)
 	s.wantMessages(t, k)
-}
-
-func (s *suite) expiredMessages(t *testing.T) {
-	k := s.newConversation(t)
-	s.must(t, appendOp(k, s.clock.Now(), msg("a", "hi")), store.Applied)
-	for _, op := range []store.Op{
-		s.merged(appendOp(k, s.clock.Now(), msg("b", "hi"))),
-		s.merged(replaceOp(k, s.clock.Now(), msg("c", "hi"))),
-		s.merged(replaceOp(k, s.clock.Now())),
-		under(s.merged(appendOp(k, s.clock.Now(), msg("d", "hi"))), 1),
-	} {
-		op.ExpiresAt = s.storeTime(t).Add(-10 * time.Millisecond)
-		s.must(t, op, store.Expired)
-		s.wantMessages(t, k, "a")
-	}
-	s.must(t, appendOp(k, s.clock.Now(), msg("e", "hi")), store.Applied)
-	s.wantMessages(t, k, "a", "e")
 }
 
 func (s *suite) floorIsKept(t *testing.T) {

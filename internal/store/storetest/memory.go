@@ -140,15 +140,15 @@ func (m *Memory) Apply(ctx context.Context, op store.Op) (store.Result, error) {
 	if expiresAt.IsZero() {
 		expiresAt = now.Add(op.TTL)
 	}
+	c := m.conversations[op.Key.String()]
 	switch {
 	case op.Version.Compare(clock.NewVersion(now.Add(clock.MaxAhead).UnixMilli(), 0xffff, 0xffff)) > 0:
 		res.Status = store.Ahead
-	case !now.Before(expiresAt):
+	case !now.Before(expiresAt) && (c == nil || !c.joins(op, now)) && !raisesOnly(op):
 		res.Status = store.Expired
 	case op.Action == store.Set:
 		m.setLocked(op, expiresAt, &res)
 	default:
-		c := m.conversations[op.Key.String()]
 		if c == nil {
 			c = newConversation(op.Key)
 			m.conversations[op.Key.String()] = c

@@ -87,12 +87,13 @@ func (c *conversation) bytes() int {
 
 // apply takes the steps of package store; expiresAt is that of op.
 func (c *conversation) apply(op store.Op, expiresAt time.Time, res *store.Result) {
+	onlyFloor := !res.StoreTime.Before(expiresAt) && !c.joins(op, res.StoreTime)
 	c.endLife(res.StoreTime)
 	switch {
 	case op.Mode == store.Live && c.refuses(op, res):
 		res.ExpiresAt = c.expiresAt
 		return
-	case op.Generation < c.generation:
+	case op.Generation < c.generation || onlyFloor:
 		res.Status = store.Unchanged
 		if op.Action == store.Replace && c.raiseFloor(op.Version) {
 			res.Status = store.Applied
@@ -109,12 +110,19 @@ func (c *conversation) apply(op store.Op, expiresAt time.Time, res *store.Result
 	}
 	changed := op.Action == store.Replace && c.raiseFloor(op.Version)
 	inserted := false
+	var written []clock.Version // of what this brought
+	if changed {
+		written = append(written, op.Version)
+	}
 	for _, m := range op.Messages {
 		before, lowest := c.ids[m.ID], record.Order{}
 		if before != nil {
 			lowest = before.order()
 		}
 		placed := c.place(m, op.Version, res)
+		if !placed.Dropped && (!placed.Duplicate || placed.Order != lowest) {
+			written = append(written, placed.Order.Version)
+		}
 		inserted = inserted || !placed.Dropped && !placed.Duplicate
 		changed = changed || inserted || placed.Duplicate && placed.Order != lowest
 		res.Placed = append(res.Placed, placed)
@@ -124,10 +132,29 @@ func (c *conversation) apply(op store.Op, expiresAt time.Time, res *store.Result
 	if changed {
 		res.Status = store.Applied
 	}
+	if c.created.IsZero() && changed {
+		c.created = res.StoreTime
+	}
+	for _, v := range written {
+		if op.Mode == store.Merge {
+			c.created = store.Creation(c.created, v)
+		}
+	}
 	if inserted || changed && op.Action == store.Replace {
 		c.prolong(op, expiresAt, res.StoreTime)
 	}
 	res.ExpiresAt = c.expiresAt
+}
+
+// joins reports whether a merged operation may join the life of the conversation
+// though its own is over.
+func (c *conversation) joins(op store.Op, now time.Time) bool {
+	return op.Mode == store.Merge && op.Action != store.Set && c.alive(now) && op.Generation <= c.generation
+}
+
+// raisesOnly reports whether of an operation whose life is over the floor remains.
+func raisesOnly(op store.Op) bool {
+	return op.Mode == store.Merge && op.Action == store.Replace && op.Keep > 0
 }
 
 // endLife empties a state whose life has ended.
@@ -260,9 +287,6 @@ func (c *conversation) forget(n int) {
 
 // prolong gives the conversation the life of op.
 func (c *conversation) prolong(op store.Op, expiresAt, now time.Time) {
-	if c.created.IsZero() {
-		c.created = now
-	}
 	if bound := c.created.Add(op.MaxLife); op.MaxLife > 0 && expiresAt.After(bound) {
 		expiresAt = bound
 	}

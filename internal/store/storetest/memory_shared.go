@@ -5,6 +5,7 @@ import (
 
 	"github.com/jackcache/jackcache/internal/clock"
 	"github.com/jackcache/jackcache/internal/keys"
+	"github.com/jackcache/jackcache/internal/record"
 )
 
 // token is that of an invalidation.
@@ -22,6 +23,27 @@ func (m *Memory) Serves(keys.Key) bool {
 
 // Doubtful implements store.Shared. It loses nothing.
 func (m *Memory) Doubtful(keys.Key) bool { return false }
+
+// Missed implements store.Shared: it has no servers.
+func (m *Memory) Missed(keys.Key) {}
+
+// Bounds implements store.Shared.
+func (m *Memory) Bounds(ctx context.Context, k keys.Key) (floor clock.Version, trimmedTo record.Order, exists bool, err error) {
+	if err := m.enter(ctx); err != nil {
+		return floor, trimmedTo, false, err
+	}
+	defer m.mu.Unlock()
+	c, now := m.conversations[k.String()], m.time()
+	switch {
+	case c == nil:
+		return floor, trimmedTo, false, nil
+	case c.alive(now):
+		return c.floor, c.trimmedTo, true, nil
+	case now.Before(c.floorUntil):
+		return c.floor, trimmedTo, true, nil
+	}
+	return floor, trimmedTo, false, nil
+}
 
 // InvalidateOnce implements store.Shared.
 func (m *Memory) InvalidateOnce(ctx context.Context, o keys.Org, known uint64, version clock.Version) (uint64, error) {

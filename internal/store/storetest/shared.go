@@ -32,6 +32,7 @@ func testShared(t *testing.T, s *suite) {
 			t.Errorf("serves %v, doubtful %v", st.Serves(k), st.Doubtful(k))
 		}
 	})
+	t.Run("bounds", func(t *testing.T) { testBounds(t, s, st) })
 	t.Run("repeated", func(t *testing.T) {
 		o, v := s.newOrg(t), s.versions(3)
 		for i, c := range []struct {

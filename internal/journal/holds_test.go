@@ -1,0 +1,165 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/jackcache/jackcache/internal/keys"
+	"github.com/jackcache/jackcache/internal/record"
+	"github.com/jackcache/jackcache/internal/store"
+)
+
+// TestHolds: the journal expects something at a key only where a reader of an
+// undamaged store would see it.
+func TestHolds(t *testing.T) {
+	lead, talk := testKey(t, "leads", "org", "1"), testKey(t, keys.Conversations, "org", "2")
+	org := testOrg(t, "org")
+	now := time.Now().Truncate(time.Millisecond)
+	set := func(n int, life time.Duration) *Record {
+		r := setRecord(Applied, lead, n)
+		r.Op.ExpiresAt = now.Add(life)
+		return r
+	}
+	say := func(n int, life time.Duration) *Record {
+		r := appendRecord(Applied, talk, n)
+		r.Op.ExpiresAt = now.Add(life)
+		return r
+	}
+	deleted := func(n int) *Record {
+		r := set(n, 24*time.Hour)
+		r.Op.Flags, r.Op.Payload = record.Tombstone, nil
+		return r
+	}
+	floor := func(r *Record, messages int) *Record {
+		r.Op.Action, r.Op.Keep, r.Op.Messages = store.Replace, 48*time.Hour, r.Op.Messages[:messages]
+		return r
+	}
+	in := func(generation uint64, r *Record) *Record { r.Op.Generation = generation; return r }
+	pending := func(r *Record) *Record { r.Kind = Pending; return r }
+	for _, c := range []struct {
+		what       string
+		key        keys.Key
+		records    []*Record
+		generation uint64
+		holds      int // the record that says so, counted from one; 0: none
+	}{
+		{"nothing", lead, nil, 0, 0},
+		{"a value", lead, []*Record{set(1, time.Hour)}, 0, 1},
+		{"a pending one", lead, []*Record{pending(set(1, time.Hour))}, 0, 0},
+		{"deleted", lead, []*Record{set(1, time.Hour), deleted(2)}, 0, 0},
+		{"set again", lead, []*Record{deleted(2), set(3, time.Hour)}, 0, 2},
+		{"an older one after it was deleted", lead, []*Record{deleted(2), set(1, time.Hour)}, 0, 0},
+		{"expired", lead, []*Record{set(1, -time.Second)}, 0, 0},
+		{"about to expire", lead, []*Record{set(1, holdsMargin)}, 0, 0},
+		{"a longer life before", lead, []*Record{set(1, 10*time.Hour), set(2, -time.Second)}, 0, 0},
+		{"a pending one with a longer life", lead, []*Record{set(1, -time.Second), pending(set(2, time.Hour))}, 0, 0},
+		{"invalidated, as the caller knows", lead, []*Record{set(1, time.Hour)}, 1, 0},
+		{"invalidated, as the journal knows", lead, []*Record{set(1, time.Hour), {Kind: Generation, Org: org, Generation: 3}}, 0, 0},
+		{"set after that", lead, []*Record{{Kind: Generation, Org: org, Generation: 3}, in(3, set(1, time.Hour))}, 3, 2},
+		{"a message", talk, []*Record{say(1, time.Hour)}, 0, 1},
+		{"a pending message", talk, []*Record{pending(say(1, time.Hour))}, 0, 0},
+		{"prolonged", talk, []*Record{say(1, -time.Second), say(2, time.Hour)}, 0, 2},
+		{"over", talk, []*Record{say(1, -time.Second)}, 0, 0},
+		{"over, with a pending message", talk, []*Record{say(1, -time.Second), pending(say(2, time.Hour))}, 0, 0},
+		{"cleared", talk, []*Record{say(1, time.Hour), floor(say(2, 24*time.Hour), 0)}, 0, 0},
+		{"cleared, then a message", talk, []*Record{say(1, time.Hour), floor(say(2, time.Hour), 0), say(3, time.Hour)}, 0, 3},
+		{"cleared, then a message of before", talk, []*Record{floor(say(2, time.Hour), 0), say(1, time.Hour)}, 0, 0},
+		{"cleared below a message", talk, []*Record{say(3, time.Hour), floor(say(2, time.Hour), 0)}, 0, 1},
+		{"replaced", talk, []*Record{say(1, time.Hour), floor(say(2, time.Hour), 1)}, 0, 2},
+		{"replaced, with a shorter life", talk, []*Record{say(1, time.Hour), floor(say(2, -time.Second), 1)}, 0, 0},
+		{"a conversation that was invalidated", talk, []*Record{say(1, time.Hour)}, 2, 0},
+		{"a message after that", talk, []*Record{say(1, time.Hour), in(2, say(2, time.Hour))}, 2, 2},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			o := testOptions(t)
+			j, err := Open(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(c.records) > 0 {
+				appendTest(t, j, c.records...)
+			}
+			check := func(j *Journal) {
+				t.Helper()
+				want := Position(0)
+				if c.holds > 0 {
+					want = c.records[c.holds-1].Position
+				}
+				if got := j.Holds(c.key, c.generation, now); got != want {
+					t.Errorf("%x holds, want %x", got, want)
+				}
+			}
+			check(j)
+			closeTest(t, j)
+			check(openTest(t, o))
+		})
+	}
+}
+
+// TestEachPending: each pending record, once and in order, also beyond a page, and
+// although the caller resolves and appends meanwhile.
+func TestEachPending(t *testing.T) {
+	j := openTest(t, testOptions(t))
+	var want []Position
+	for i := range 2500 {
+		r := setRecord(Pending, testKey(t, "leads", "org", fmt.Sprint(i)), i)
+		if i%100 == 0 {
+			r = &Record{Kind: Invalidation, Org: testOrg(t, fmt.Sprint("org-", i)), Token: version(i)}
+		}
+		if err := j.Append(context.Background(), false, r); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, r.Position)
+	}
+	var got []Position
+	j.EachPending(func(o Outstanding) {
+		got = append(got, o.Position)
+		if !j.Waits(o.Position) {
+			t.Errorf("%x does not wait", o.Position)
+		}
+		late := setRecord(Pending, testKey(t, "leads", "org", "late"), len(got))
+		err := j.Append(context.Background(), false, late, &Record{Kind: Resolved, Resolves: []Position{o.Position}})
+		if err != nil {
+			t.Error(err)
+		}
+		if j.Waits(o.Position) || !j.Waits(late.Position) {
+			t.Error("the wrong one waits")
+		}
+	})
+	if !slices.Equal(got, want) {
+		t.Errorf("%d records, want %d", len(got), len(want))
+	}
+	if j.Waits(0) || j.Waits(j.Position()+1) {
+		t.Error("what is not there waits")
+	}
+	j.EachPending(func(o Outstanding) {
+		if o.Position <= want[len(want)-1] {
+			t.Errorf("%x was resolved", o.Position)
+		}
+	})
+}
+
+// TestSettleBehindAnother: who settles while another does is not held beyond his
+// own context.
+func TestSettleBehindAnother(t *testing.T) {
+	var u underway
+	turn := u.begin()
+	patient, enough := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- u.settle(patient) }()
+	waitFor(t, func() bool { return u.turn.Load() > 0 })
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
+	defer cancel()
+	if err := u.settle(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("settled with a write under way: %v", err)
+	}
+	enough()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("settled with a write under way: %v", err)
+	}
+	u.counts[turn%2].Add(-1)
+}
