@@ -14,7 +14,7 @@ import (
 
 func (e *environment) contests() ([]contest, error) {
 	var all []contest
-	for _, build := range []func() ([]contest, error){e.values, e.mappings, e.conversations, e.synced, e.http, e.measured} {
+	for _, build := range []func() ([]contest, error){e.values, e.mappings, e.conversations, e.synced, e.http, e.measured, e.journalCost, e.groupCommit} {
 		c, err := build()
 		if err != nil {
 			return nil, err
@@ -77,18 +77,18 @@ func (e *environment) values() ([]contest, error) {
 		all = append(all,
 			contest{name: fmt.Sprintf("GET of %d B", len(value)), callers: callers, serverCPU: e.redis.CPU,
 				goal: "≥ 0.7 bytes, ≥ 0.6 decoded", contenders: []contender{
-					{"raw rueidis GET", rawGet(e.plain, rawKey)},
-					{"raw rueidis GET, the product's options", rawGet(e.tuned, rawKey)},
-					{"jackcache, bytes", kindGet(rawKind, org)},
-					{"jackcache, bytes, stored as zstd", kindGet(zstdKind, org)},
-					{"jackcache, decoded", kindGet(decodedKind, org)},
+					{name: "raw rueidis GET", run: rawGet(e.plain, rawKey)},
+					{name: "raw rueidis GET, the product's options", run: rawGet(e.tuned, rawKey)},
+					{name: "jackcache, bytes", run: kindGet(rawKind, org)},
+					{name: "jackcache, bytes, stored as zstd", run: kindGet(zstdKind, org)},
+					{name: "jackcache, decoded", run: kindGet(decodedKind, org)},
 				}},
 			contest{name: fmt.Sprintf("SET of %d B", len(value)), callers: callers, serverCPU: e.redis.CPU,
 				goal: "≥ 0.35", contenders: []contender{
-					{"raw rueidis SET", rawSet(e.plain, rawKey, string(value))},
-					{"raw rueidis SET, the product's options", rawSet(e.tuned, rawKey, string(value))},
-					{"jackcache, versioned", set},
-					{"jackcache, versioned, zstd", kindSet(zstdKind, org, json.RawMessage(value))},
+					{name: "raw rueidis SET", run: rawSet(e.plain, rawKey, string(value))},
+					{name: "raw rueidis SET, the product's options", run: rawSet(e.tuned, rawKey, string(value))},
+					{name: "jackcache, versioned", run: set},
+					{name: "jackcache, versioned, zstd", run: kindSet(zstdKind, org, json.RawMessage(value))},
 				}})
 	}
 	return all, nil
@@ -124,15 +124,15 @@ func (e *environment) mappings() ([]contest, error) {
 		all = append(all,
 			contest{name: fmt.Sprintf("GET of a mapping, %d B", len(value)), callers: callers, serverCPU: e.redis.CPU,
 				goal: "≥ 0.6 decoded", contenders: []contender{
-					{"raw rueidis GET", rawGet(e.plain, key)},
-					{"raw rueidis GET, the product's options", rawGet(e.tuned, key)},
-					{"jackcache, decoded", get},
+					{name: "raw rueidis GET", run: rawGet(e.plain, key)},
+					{name: "raw rueidis GET, the product's options", run: rawGet(e.tuned, key)},
+					{name: "jackcache, decoded", run: get},
 				}},
 			contest{name: fmt.Sprintf("SET of a mapping, %d B", len(value)), callers: callers, serverCPU: e.redis.CPU,
 				goal: "≥ 0.35", contenders: []contender{
-					{"raw rueidis SET", rawSet(e.plain, key, string(value))},
-					{"raw rueidis SET, the product's options", rawSet(e.tuned, key, string(value))},
-					{"jackcache, versioned", set},
+					{name: "raw rueidis SET", run: rawSet(e.plain, key, string(value))},
+					{name: "raw rueidis SET, the product's options", run: rawSet(e.tuned, key, string(value))},
+					{name: "jackcache, versioned", run: set},
 				}})
 	}
 	return all, nil
@@ -176,9 +176,9 @@ func (e *environment) conversations() ([]contest, error) {
 	for _, callers := range []int{1, 64} {
 		all = append(all, contest{name: "read 20 messages", callers: callers, serverCPU: e.redis.CPU, goal: "≥ 0.8",
 			contenders: []contender{
-				{"raw rueidis LRANGE", lrange(e.plain)},
-				{"raw rueidis LRANGE, the product's options", lrange(e.tuned)},
-				{"jackcache, bytes", raw},
+				{name: "raw rueidis LRANGE", run: lrange(e.plain)},
+				{name: "raw rueidis LRANGE, the product's options", run: lrange(e.tuned)},
+				{name: "jackcache, bytes", run: raw},
 			}})
 	}
 	return all, nil
@@ -200,8 +200,8 @@ func (e *environment) synced() ([]contest, error) {
 			return nil, err
 		}
 		all = append(all, contest{name: "synced append, embedded store", callers: callers, contenders: []contender{
-			{"write and fsync of the same bytes, each alone", sync},
-			{"jackcache", appendOne},
+			{name: "write and fsync of the same bytes, each alone", run: sync},
+			{name: "jackcache", run: appendOne},
 		}})
 	}
 	return all, nil

@@ -5,10 +5,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"sync"
@@ -24,6 +26,7 @@ type operation func(ctx context.Context, n int) error
 type contender struct {
 	name string
 	run  operation
+	each int // how many operations one run is; 0: one
 }
 
 // contest compares contenders; the first is what the others are related to.
@@ -37,15 +40,38 @@ type contest struct {
 
 type measurement struct{ perSecond, clientCPU, serverCPU float64 }
 
+// cpu is that of both sides.
+func (m measurement) cpu() float64 { return m.clientCPU + m.serverCPU }
+
 func main() {
 	rounds := flag.Int("rounds", 9, "interleaved rounds; the median counts")
 	slice := flag.Duration("slice", 300*time.Millisecond, "time of one contender in a round")
-	only := flag.String("only", "", "run only contests whose name has this text")
+	only := flag.String("only", "", "run only contests whose name has this text, or one of frozen, replay, start")
+	profile := flag.String("cpuprofile", "", "write a CPU profile of the run to this file")
 	flag.Parse()
-	if err := run(*rounds, *slice, *only); err != nil {
+	stop, err := startProfile(*profile)
+	if err == nil {
+		err = errors.Join(run(*rounds, *slice, *only), stop())
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+}
+
+// startProfile writes a CPU profile to a file until stop is called; no name, none.
+func startProfile(name string) (stop func() error, err error) {
+	if name == "" {
+		return func() error { return nil }, nil
+	}
+	f, err := os.Create(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() error { pprof.StopCPUProfile(); return f.Close() }, nil
 }
 
 func run(rounds int, slice time.Duration, only string) error {
@@ -54,6 +80,13 @@ func run(rounds int, slice time.Duration, only string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	for _, a := range alone {
+		if a.name == only {
+			machine()
+			fmt.Printf("\n\n| what | value |\n|---|---|\n")
+			return a.run(dir)
+		}
+	}
 	env, err := newEnvironment(dir)
 	if err != nil {
 		return err
@@ -63,10 +96,10 @@ func run(rounds int, slice time.Duration, only string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%s %s/%s, GOMAXPROCS %d; medians of %d interleaved rounds of %v each\n\n",
-		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0), rounds, slice)
-	fmt.Println("| what | callers | contender | ops/s | ratio | client CPU µs/op | server CPU µs/op | aim |")
-	fmt.Println("|---|---|---|---|---|---|---|---|")
+	machine()
+	fmt.Printf("; medians of %d interleaved rounds of %v each\n\n", rounds, slice)
+	fmt.Println("| what | callers | contender | ops/s | ratio | client CPU µs/op | server CPU µs/op | CPU ratio | aim |")
+	fmt.Println("|---|---|---|---|---|---|---|---|---|")
 	for _, c := range contests {
 		if !strings.Contains(c.name, only) {
 			continue
@@ -75,17 +108,22 @@ func run(rounds int, slice time.Duration, only string) error {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
 	}
-	if strings.Contains("append growth sizes frozen", only) {
+	if only == "" {
 		return env.singles()
 	}
 	return nil
 }
 
+func machine() {
+	fmt.Printf("%s %s/%s, GOMAXPROCS %d", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0))
+}
+
 func (c contest) compare(rounds int, slice time.Duration) error {
 	all := make([][]measurement, len(c.contenders))
 	ratios := make([][]float64, len(c.contenders))
+	cpus := make([][]float64, len(c.contenders))
 	for round := range rounds + 1 {
-		var first float64
+		var first measurement
 		for i, who := range c.contenders {
 			m, err := c.measure(who, slice)
 			if err != nil {
@@ -95,10 +133,11 @@ func (c contest) compare(rounds int, slice time.Duration) error {
 				continue // warms up
 			}
 			if i == 0 {
-				first = m.perSecond
+				first = m
 			}
 			all[i] = append(all[i], m)
-			ratios[i] = append(ratios[i], m.perSecond/first)
+			ratios[i] = append(ratios[i], m.perSecond/first.perSecond)
+			cpus[i] = append(cpus[i], m.cpu()/first.cpu())
 		}
 	}
 	for i, who := range c.contenders {
@@ -110,10 +149,11 @@ func (c contest) compare(rounds int, slice time.Duration) error {
 		if i == len(c.contenders)-1 || strings.HasPrefix(who.name, "jackcache") {
 			aim = c.goal
 		}
-		fmt.Printf("| %s | %d | %s | %.0f | %.2f | %.1f | %s | %s |\n", c.name, c.callers, who.name,
+		fmt.Printf("| %s | %d | %s | %.0f | %.2f | %.1f | %s | %.2f | %s |\n", c.name, c.callers, who.name,
 			median(all[i], func(m measurement) float64 { return m.perSecond }),
 			median(ratios[i], func(r float64) float64 { return r }),
-			median(all[i], func(m measurement) float64 { return m.clientCPU }), server, aim)
+			median(all[i], func(m measurement) float64 { return m.clientCPU }), server,
+			median(cpus[i], func(r float64) float64 { return r }), aim)
 	}
 	return nil
 }
@@ -149,7 +189,7 @@ func (c contest) measure(who contender, slice time.Duration) (measurement, error
 					first.CompareAndSwap(nil, &err)
 					return
 				}
-				total.Add(1)
+				total.Add(int64(max(1, who.each)))
 			}
 		})
 	}

@@ -44,8 +44,8 @@ func (e *environment) measured() ([]contest, error) {
 	}
 	var gets, requests []contender
 	for _, in := range all {
-		gets = append(gets, contender{in.name, kindGet(rawKind, in.org)})
-		requests = append(requests, contender{in.name, httpGet(in.url, len(small))})
+		gets = append(gets, contender{name: in.name, run: kindGet(rawKind, in.org)})
+		requests = append(requests, contender{name: in.name, run: httpGet(in.url, len(small))})
 	}
 	var contests []contest
 	for _, callers := range []int{1, 64} {
@@ -70,11 +70,7 @@ func (e *environment) start(in *instance) error {
 	if err != nil {
 		return err
 	}
-	e.closers = append(e.closers, func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		_ = a.Close(ctx) // its Redis is gone by now
-	})
+	e.closeLater(a)
 	base, err := e.serve(httpapi.New(a, h))
 	in.org, in.url = a.Cache.Org("metrics"), base+"/api/v1/orgs/metrics/entries/rawValue/1"
 	return err
