@@ -109,7 +109,7 @@ func TestFrozenRedisAnswersInTime(t *testing.T) {
 	}
 	var untyped atomic.Pointer[error]
 	server.Freeze()
-	frozen := openloop.Run(openloop.Schedule{Callers: 64, Rate: 50, For: 3 * time.Second}, func(caller, n int) error {
+	frozen := openloop.Run(openloop.Schedule{Callers: 16, Rate: 50, For: 3 * time.Second}, func(caller, n int) error {
 		err := readOrWrite(ctx, org, caller, n)
 		if err != nil {
 			untyped.Store(&err)

@@ -24,7 +24,7 @@ var allowed = map[string][]string{
 	"internal/credentials":     {},
 	"internal/openloop":        {},
 	"internal/datadir":         {"internal/clock"},
-	"internal/carry":           {"internal/clock", "internal/keys", "internal/store"},
+	"internal/carry":           {"internal/clock", "internal/keys", "internal/record", "internal/store"},
 	"internal/telemetry":       {},
 	"internal/redistest":       {},
 	"internal/record":          {"internal/clock"},

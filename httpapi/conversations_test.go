@@ -182,7 +182,7 @@ func TestInvalidate(t *testing.T) {
 	f := newFixture(t)
 	f.want(201, "POST", talk, theHello)
 	f.want(201, "POST", strings.Replace(talk, "org-123", "other", 1), theHello)
-	f.want(200, "POST", "/api/v1/orgs/org-123/invalidate", "").wantBody(t, `{"invalidated":true}`)
+	f.want(200, "POST", "/api/v1/orgs/org-123/invalidate", "").wantBody(t, `{"invalidated":true,"pending":false}`)
 	f.want(404, "GET", talk, "")
 	f.want(200, "GET", strings.Replace(talk, "org-123", "other", 1), "")
 	f.want(201, "POST", talk, theHello)

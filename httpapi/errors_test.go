@@ -147,10 +147,13 @@ func TestDetail(t *testing.T) {
 	}
 }
 
-// TestUnavailable: without Redis every call answers in time and says that
+// TestUnavailable: without Redis and without a journal every call answers in time and says that
 // nothing was stored.
 func TestUnavailable(t *testing.T) {
-	f := start(t, jackcache.Options{Redis: &jackcache.RedisOptions{Addrs: []string{"127.0.0.1:1"}}}, Options{})
+	f := start(t, jackcache.Options{
+		Redis:   &jackcache.RedisOptions{Addrs: []string{"127.0.0.1:1"}},
+		Journal: jackcache.JournalOptions{Mode: jackcache.JournalOff},
+	}, Options{})
 	for _, c := range [][3]string{
 		{"GET", agent, ""}, {"PUT", agent, "1"}, {"DELETE", agent, ""}, {"GET", talk, ""}, {"POST", talk, theHello},
 		{"PUT", talk, theHello}, {"DELETE", talk, ""}, {"DELETE", person, ""}, {"GET", person + "/summary", ""},

@@ -228,15 +228,18 @@ func (e *Engine) fromView(ctx context.Context, k keys.Key, last int, log Log, er
 		log.Messages = newest(log.Messages, last)
 		return log, err
 	}
-	log.Source = FromStale
-	if err == nil || e.journal.HasPending(k) {
-		log.Source = FromPending
-	}
+	stored := len(log.Messages)
 	log.Partial = true
 	window := max(v.window, len(log.Messages))
 	all := slices.DeleteFunc(slices.Clone(v.over(log.Messages)), func(m record.Message) bool {
 		return m.Order.Version.Compare(floor) < 0 || m.Order.Compare(trimmed) <= 0 && trimmed != (record.Order{})
 	})
+	switch {
+	case e.journal.HasPending(k), err == nil && len(all) != stored:
+		log.Source = FromPending
+	case err != nil:
+		log.Source = FromStale
+	}
 	log.Messages = newest(newest(all, window), last)
 	return log, nil
 }

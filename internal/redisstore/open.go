@@ -175,6 +175,11 @@ func (s *Store) firstContact(ctx context.Context) {
 				return
 			}
 			n.inspect(ctx)
+			// Nothing attends the node yet. An instance that has nothing to restore
+			// does not begin in doubt.
+			if err := n.check(true); err != nil {
+				s.opts.Logger.Debug("a heartbeat cannot be read", "addr", n.addr, "err", err)
+			}
 		})
 	}
 	contacts.Wait()

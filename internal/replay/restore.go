@@ -24,6 +24,9 @@ func (r *Replayer) Suspect(s store.Suspicion) {
 	switch {
 	case r.closed:
 		return
+	case !r.started && !s.Confirmed && r.j.Stats().Records == 0:
+		s.Done() // nobody has written yet
+		return
 	case !r.started:
 		r.early = append(r.early, s)
 		return
