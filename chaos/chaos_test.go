@@ -50,9 +50,10 @@ func (l lines) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Every fault of every scenario happens once, from a fixed seed.
+// Every fault happens once in each way to run Redis, from a fixed seed. With an
+// append-only file Redis loses less than without: "make chaos" has that, too.
 func TestEveryFault(t *testing.T) {
-	for i, scenario := range scenarios {
+	for i, scenario := range []string{standalone, sentinel, cluster} {
 		t.Run(scenario, func(t *testing.T) {
 			p := plan{
 				scenario: scenario, seed: uint64(i+1) + *seeds, rounds: 1, rate: 400, instances: 3,
@@ -93,24 +94,6 @@ func TestKilledWhileRedisIsAway(t *testing.T) {
 	}
 	if broken {
 		t.Error("a promise was broken")
-	}
-}
-
-// With a part switched off the same runs fail: the checker can see each.
-func TestCheckerSeesEverySabotage(t *testing.T) {
-	dir := t.TempDir()
-	tagged, err := buildTagged(t.Context(), dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range proofs {
-		t.Run(p.sabotage, func(t *testing.T) {
-			found, err := p.run(t.Context(), tagged)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Log(found)
-		})
 	}
 }
 

@@ -54,6 +54,7 @@ func copied(t *testing.T, s1, s2 *redistest.Server) {
 func TestLossAddressMoves(t *testing.T) {
 	for connection := range 3 { // two for calls and one for jobs
 		t.Run(strconv.Itoa(connection), func(t *testing.T) {
+			t.Parallel()
 			s1, s2 := redistest.Start(t), redistest.Start(t)
 			proxy := redistest.StartProxy(t, s1.Addr())
 			l := startLoad(t, 4, redisstore.Options{Addrs: []string{proxy.Addr()}})

@@ -46,15 +46,20 @@ func openWith(t testing.TB, o redisstore.Options) *redisstore.Store {
 	return s
 }
 
-func suite(t *testing.T, o redisstore.Options) {
-	storetest.Run(t, func(t *testing.T, env storetest.Env) store.Store {
+func suite(t *testing.T, o redisstore.Options) { storetest.Run(t, opener(o)) }
+
+// sections is suite for a deployment with the scripts of another one.
+func sections(t *testing.T, o redisstore.Options) { storetest.RunSections(t, opener(o)) }
+
+func opener(o redisstore.Options) func(t *testing.T, env storetest.Env) store.Store {
+	return func(t *testing.T, env storetest.Env) store.Store {
 		o.Space = env.Space
 		s, err := redisstore.Open(t.Context(), options(o))
 		if err != nil {
 			t.Fatal(err)
 		}
 		return s
-	})
+	}
 }
 
 func devSpace(t testing.TB) keys.Space {
@@ -103,7 +108,7 @@ func access(sec redistest.Security) redisstore.Access {
 
 func TestStoreSecured(t *testing.T) {
 	sec := locked(t, redisstore.Standalone)
-	suite(t, redisstore.Options{Addrs: []string{redistest.StartSecure(t, sec).Addr()}, Access: access(sec)})
+	sections(t, redisstore.Options{Addrs: []string{redistest.StartSecure(t, sec).Addr()}, Access: access(sec)})
 }
 
 func TestStoreWithSentinel(t *testing.T) {
@@ -111,7 +116,7 @@ func TestStoreWithSentinel(t *testing.T) {
 	trio := redistest.StartSentinel(t, redistest.SentinelOptions{Security: sec, SentinelSecurity: redistest.Security{
 		Password: "sentinel-secret", TLS: sec.TLS,
 	}})
-	suite(t, redisstore.Options{
+	sections(t, redisstore.Options{
 		Mode: redisstore.Sentinel, Addrs: trio.Addrs(), Master: trio.MasterName(), Access: access(sec),
 		Sentinels: redisstore.Access{Password: "sentinel-secret", TLS: sec.TLS.ClientConfig()},
 	})

@@ -27,35 +27,52 @@ type Env struct {
 // Run runs the suite. Each call of open gives a store that works; the suite
 // closes it.
 func Run(t *testing.T, open func(t *testing.T, env Env) store.Store) {
+	run(t, open, append(slices.Clone(sections), properties...))
+}
+
+// RunSections is Run without the properties, which take most of the time: for
+// another deployment of a store that has passed them.
+func RunSections(t *testing.T, open func(t *testing.T, env Env) store.Store) {
+	run(t, open, sections)
+}
+
+type section struct {
+	name string
+	run  func(*testing.T, *suite)
+}
+
+var sections = []section{
+	{"Values", testValues},
+	{"Conditions", testConditions},
+	{"Reads", testReads},
+	{"Generations", testGenerations},
+	{"Shared", testShared},
+	{"Isolation", testIsolation},
+	{"Appends", testAppends},
+	{"Replaces", testReplaces},
+	{"Repetitions", testRepetitions},
+	{"Orders", testOrders},
+	{"Trimming", testTrimming},
+	{"Lives", testLives},
+	{"Listing", testListing},
+	{"Concurrency", testConcurrency},
+	{"Calls", testCalls},
+	{"Moving", testMoving},
+}
+
+var properties = []section{
+	{"MergeProperty", testMergeProperty},
+	{"TrimProperty", testTrimProperty},
+	{"LiveProperty", testLiveProperty},
+	{"AnswersProperty", testAnswersProperty},
+}
+
+func run(t *testing.T, open func(t *testing.T, env Env) store.Store, sections []section) {
 	space, err := keys.NewSpace(keys.Dev)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, section := range []struct {
-		name string
-		run  func(*testing.T, *suite)
-	}{
-		{"Values", testValues},
-		{"Conditions", testConditions},
-		{"Reads", testReads},
-		{"Generations", testGenerations},
-		{"Shared", testShared},
-		{"Isolation", testIsolation},
-		{"Appends", testAppends},
-		{"Replaces", testReplaces},
-		{"Repetitions", testRepetitions},
-		{"Orders", testOrders},
-		{"Trimming", testTrimming},
-		{"Lives", testLives},
-		{"Listing", testListing},
-		{"Concurrency", testConcurrency},
-		{"Calls", testCalls},
-		{"Moving", testMoving},
-		{"MergeProperty", testMergeProperty},
-		{"TrimProperty", testTrimProperty},
-		{"LiveProperty", testLiveProperty},
-		{"AnswersProperty", testAnswersProperty},
-	} {
+	for _, section := range sections {
 		t.Run(section.name, func(t *testing.T) {
 			st := open(t, Env{Space: space})
 			s := &suite{Store: st, space: space, clock: clock.New(nil, 1, nil), base: "org-" + rand.Text()[:8]}
