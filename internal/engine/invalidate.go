@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -68,17 +69,26 @@ func (e *Engine) Invalidate(caller context.Context, o keys.Org) (pending bool, e
 
 // acceptEnd keeps an invalidation until the store has it.
 func (e *Engine) acceptEnd(ctx context.Context, r *journal.Record) error {
-	if err := e.keep(ctx, true, r); err != nil {
+	err := e.keep(ctx, true, r)
+	if err != nil && (r.Position == 0 || !errors.Is(err, store.ErrUnknown)) {
 		return err
 	}
+	// One that was too slow may be kept all the same: what is written from now on
+	// must come after it.
 	e.ended.Store(r.Org, r.Position)
-	e.awaitEnd(r)
-	return nil
+	e.awaitEnd(&waitingEnd{Record: r, unsure: err != nil})
+	return err
+}
+
+// waitingEnd is an invalidation that waits for the store.
+type waitingEnd struct {
+	*journal.Record
+	unsure bool // whether the journal has it
 }
 
 // awaitEnd notes an invalidation that waits for the store.
-func (e *Engine) awaitEnd(r *journal.Record) {
-	if _, loaded := e.ending.Swap(r.Org, r); !loaded {
+func (e *Engine) awaitEnd(w *waitingEnd) {
+	if _, loaded := e.ending.Swap(w.Org, w); !loaded {
 		e.endings.Add(1)
 	}
 }
@@ -89,7 +99,7 @@ func (e *Engine) end(ctx context.Context, r *journal.Record, g uint64) error {
 	done := &journal.Record{Kind: journal.Generation, Time: e.cfg.Clock.Time(), Org: r.Org, Generation: g}
 	if r.Position != 0 {
 		done.Resolves = []journal.Position{r.Position}
-		if e.ending.CompareAndDelete(r.Org, r) {
+		if at, ok := e.ending.Load(r.Org); ok && at.(*waitingEnd).Record == r && e.ending.CompareAndDelete(r.Org, at) {
 			e.endings.Add(-1)
 		}
 	}
@@ -107,9 +117,9 @@ func (e *Engine) endPending(ctx context.Context, o keys.Org) error {
 	if !ok {
 		return nil
 	}
-	r := at.(*journal.Record)
-	if !e.journal.Waits(r.Position) {
-		if e.ending.CompareAndDelete(o, r) { // it was replayed
+	r := at.(*waitingEnd)
+	if !r.unsure && !e.journal.Waits(r.Position) {
+		if e.ending.CompareAndDelete(o, at) { // it was replayed
 			e.endings.Add(-1)
 		}
 		return nil
@@ -120,5 +130,5 @@ func (e *Engine) endPending(ctx context.Context, o keys.Org) error {
 	}
 	later, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	return e.end(later, r, g)
+	return e.end(later, r.Record, g)
 }

@@ -66,7 +66,7 @@ type journaling struct {
 	// or was pending here: what was recorded before it is not read any more.
 	ended sync.Map // keys.Org → journal.Position
 	// ending has the invalidations that wait for the store, by organisation.
-	ending  sync.Map // keys.Org → *journal.Record
+	ending  sync.Map // keys.Org → *waitingEnd
 	endings atomic.Int64
 	slow    atomic.Int32 // appends in a row that took too long
 	// gone has keys that were missed once, and which record had said that they are
@@ -99,7 +99,7 @@ func (e *Engine) openJournal() {
 		e.cfg.Logger.Error("invalidations that wait in the journal cannot be read", "err", err)
 	}
 	for _, r := range rs {
-		e.awaitEnd(r)
+		e.awaitEnd(&waitingEnd{Record: r})
 	}
 }
 
