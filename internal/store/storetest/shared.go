@@ -33,6 +33,12 @@ func testShared(t *testing.T, s *suite) {
 		}
 	})
 	t.Run("bounds", func(t *testing.T) { testBounds(t, s, st) })
+	testTokens(t, s, once)
+	t.Run("concurrent", func(t *testing.T) { testConcurrentTokens(t, s, st) })
+}
+
+// testTokens tests that a token leads to one generation; once invalidates.
+func testTokens(t *testing.T, s *suite, once func(t *testing.T, o keys.Org, known uint64, token clock.Version) uint64) {
 	t.Run("repeated", func(t *testing.T) {
 		o, v := s.newOrg(t), s.versions(3)
 		for i, c := range []struct {
@@ -65,38 +71,41 @@ func testShared(t *testing.T, s *suite) {
 			t.Errorf("%d, and again %d", g, again)
 		}
 	})
-	t.Run("concurrent", func(t *testing.T) {
-		const tokens, callers = 5, 8
-		o, v := s.newOrg(t), s.versions(tokens)
-		var (
-			calls sync.WaitGroup
-			mu    sync.Mutex
-			led   = map[int]map[uint64]bool{}
-		)
-		for i := range tokens * callers {
-			calls.Go(func() {
-				ctx, cancel := context.WithTimeout(context.Background(), callTime)
-				defer cancel()
-				g, err := st.InvalidateOnce(ctx, o, 0, v[i%tokens])
-				mu.Lock()
-				defer mu.Unlock()
-				if err != nil {
-					t.Errorf("token %d: %v", i%tokens, err)
-				}
-				if led[i%tokens] == nil {
-					led[i%tokens] = map[uint64]bool{}
-				}
-				led[i%tokens][g] = true
-			})
-		}
-		calls.Wait()
-		if g := s.generation(t, o); g != tokens {
-			t.Errorf("%d tokens, each %d times, led to generation %d", tokens, callers, g)
-		}
-		for token, gs := range led {
-			if len(gs) != 1 {
-				t.Errorf("token %d led to %v", token, gs)
+}
+
+// testConcurrentTokens tests the same with callers that do not wait for each
+// other.
+func testConcurrentTokens(t *testing.T, s *suite, st store.Shared) {
+	const tokens, callers = 5, 8
+	o, v := s.newOrg(t), s.versions(tokens)
+	var (
+		calls sync.WaitGroup
+		mu    sync.Mutex
+		led   = map[int]map[uint64]bool{}
+	)
+	for i := range tokens * callers {
+		calls.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), callTime)
+			defer cancel()
+			g, err := st.InvalidateOnce(ctx, o, 0, v[i%tokens])
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				t.Errorf("token %d: %v", i%tokens, err)
 			}
+			if led[i%tokens] == nil {
+				led[i%tokens] = map[uint64]bool{}
+			}
+			led[i%tokens][g] = true
+		})
+	}
+	calls.Wait()
+	if g := s.generation(t, o); g != tokens {
+		t.Errorf("%d tokens, each %d times, led to generation %d", tokens, callers, g)
+	}
+	for token, gs := range led {
+		if len(gs) != 1 {
+			t.Errorf("token %d led to %v", token, gs)
 		}
-	})
+	}
 }
