@@ -157,3 +157,31 @@ func TestReadAfterFlush(t *testing.T) {
 	}
 	back(t, a)
 }
+
+// Redis is emptied, and somebody goes on with a conversation before that is
+// noticed: what was there before is not missing from it for anybody who knows.
+func TestAppendAfterFlush(t *testing.T) {
+	server := redistest.Start(t)
+	a, b := instance(t, server, patient), instance(t, server, patient)
+	back(t, a)
+	back(t, b)
+	for round, writer := range []*assistant.Assistant{a, b} {
+		own, other := a.Cache.Org("org-1").Conversation(phone(round)), writer.Cache.Org("org-1").Conversation(phone(round))
+		for i := range 3 {
+			if _, err := own.Append(t.Context(), message(fmt.Sprint("before-", i), "hi")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		do(t, server, "FLUSHALL")
+		if _, err := other.Append(t.Context(), message("after", "hi")); err != nil {
+			t.Fatal(err)
+		}
+		for start := time.Now(); time.Since(start) < time.Second; {
+			if got := idsOf(t, own); len(got) != 4 || got[3] != "after" {
+				t.Fatalf("round %d, %v after FLUSHALL: messages %v", round, time.Since(start), got)
+			}
+		}
+		back(t, a)
+		back(t, b)
+	}
+}

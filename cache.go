@@ -114,7 +114,8 @@ func (c *Cache) openShared(ctx context.Context, cfg *engine.Config, record *data
 	cfg.Store = shared
 	if c.journal != nil {
 		cfg.Journaling = &engine.Journaling{
-			Journal: c.journal, Shared: shared, Budget: c.opts.Budget,
+			Journal: c.journal, Shared: shared,
+			Budget: c.opts.Budget, Patience: time.Duration(float64(c.opts.Budget) * writeShare),
 			Optional: c.opts.Journal.Mode == JournalOptional, Kick: c.replay.Kick,
 		}
 	}

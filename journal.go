@@ -89,6 +89,7 @@ func (c *Cache) openJournal(clk *clock.Clock) error {
 		Journal: j, Space: c.space, Rate: o.Journal.ReplayRate, SetAside: aside, Now: clk.Time, Stamp: clk.Now,
 		Known:    func(o keys.Org) uint64 { return c.engine.Known(o) },
 		Observed: func(o keys.Org, r store.Result) { c.engine.Observe(o, r) },
+		Restored: func() { c.engine.Restored() },
 		Logger:   o.Logger,
 	})
 	return nil

@@ -264,6 +264,9 @@ const (
 	// storeShare is the part of the budget that the store may take; the rest is
 	// for this process.
 	storeShare = 0.72
+	// writeShare is that of writes which the journal can keep where the store does
+	// not answer: a disk takes its time, too.
+	writeShare = 0.48
 )
 
 func orDefault[T comparable](v *T, d T) {

@@ -24,13 +24,16 @@ var (
 )
 
 // Journaling says how writes are kept until the shared store has them, and for
-// the case that it loses them. Journal, Shared, Budget and Kick are required.
+// the case that it loses them. Journal, Shared, Budget, Patience and Kick are
+// required.
 type Journaling struct {
 	Journal *journal.Journal
 	// Shared is the Store of the Config.
 	Shared store.Shared
 	// Budget bounds an operation, the journal included; above Config.Timeout.
 	Budget time.Duration
+	// Patience bounds the store's part in a write that can wait in the journal.
+	Patience time.Duration
 	// Optional: where the store has a write and the journal cannot take it, it is
 	// acknowledged all the same.
 	Optional bool
@@ -123,7 +126,7 @@ func (e *Engine) write(caller context.Context, operation Operation, derived bool
 		defer e.journal.End(e.journal.Begin())
 	}
 	start := time.Now()
-	ctx, cancel := context.WithTimeout(caller, e.cfg.Timeout)
+	ctx, cancel := context.WithTimeout(caller, e.patience(op))
 	w.Result, op, err = e.attempt(ctx, op)
 	cancel()
 	if e.journal == nil {
@@ -138,6 +141,14 @@ func (e *Engine) write(caller context.Context, operation Operation, derived bool
 		return e.accept(ctx, op, err)
 	}
 	return w, e.record(ctx, derived, e.appliedRecord(op, w.Result))
+}
+
+// patience is how long the store has for a write.
+func (e *Engine) patience(op store.Op) time.Duration {
+	if e.journal == nil || op.If.Kind != store.Always {
+		return e.cfg.Timeout
+	}
+	return e.cfg.Journaling.Patience
 }
 
 // attempt applies op unless something of this instance has to reach the store

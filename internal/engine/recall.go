@@ -87,7 +87,7 @@ func (e *Engine) recall(k keys.Key, begun outset, r seenValue, err error) (seenV
 	o.doubt = o.doubt || err != nil
 	if !o.doubt && !o.pending {
 		// What was acknowledged leaves a tombstone when it is deleted.
-		if r.Found || !e.missed(k, r.Generation, func() bool { return false }) {
+		if r.Found || !e.missed(k, e.holds(k, r.Generation, o), nil) {
 			return r, nil
 		}
 		o.doubt = true
@@ -131,21 +131,47 @@ func (e *Engine) bestOf(k keys.Key, rs []*journal.Record, o outset, generation u
 	return best, pending
 }
 
-// missed reports whether something is not in the store that it acknowledged, and
-// makes the store look whether it has lost more. If it has not, somebody has
-// deleted the key by hand: then it is gone, until it is written again.
-func (e *Engine) missed(k keys.Key, generation uint64, excused func() bool) bool {
+// holds returns the record which says that the store has something at the key;
+// zero: none that was there before the read began.
+func (e *Engine) holds(k keys.Key, generation uint64, o outset) journal.Position {
 	at := e.journal.Holds(k, generation, e.cfg.Clock.Time())
+	if at > o.at {
+		return 0
+	}
+	return at
+}
+
+// begins is holds for a conversation of which the store has the beginning.
+func (e *Engine) begins(k keys.Key, log Log, o outset) (journal.Position, clock.Version) {
+	at, v := e.journal.Oldest(k, log.Generation, e.cfg.Clock.Time())
+	if at > o.at || log.Messages[0].Order.Version.Compare(v) <= 0 {
+		return 0, v
+	}
+	return at, v
+}
+
+// missed reports whether something is not in the store that it acknowledged by
+// the record at a position, and makes the store look whether it has lost more. If
+// it has not, somebody has deleted the key by hand: then it is gone, until it is
+// written again. Excused, if there is one, knows of another reason.
+func (e *Engine) missed(k keys.Key, at journal.Position, excused func() bool) bool {
 	if at == 0 {
 		return false
 	}
-	if told, ok := e.gone.GetIfPresent(k.String()); ok && told >= at || excused() {
+	if told, ok := e.gone.GetIfPresent(k.String()); ok && told >= at {
+		return false
+	}
+	if excused != nil && excused() {
 		return false
 	}
 	e.gone.Set(k.String(), at)
 	e.shared.Missed(k)
 	return true
 }
+
+// Restored tells that what the store had lost was applied again: what is missing
+// from now on was not deleted by hand before.
+func (e *Engine) Restored() { e.gone.InvalidateAll() }
 
 // exceeds reports whether a stands in the place of b.
 func exceeds(a, b record.Value) bool {
@@ -166,17 +192,10 @@ func (e *Engine) recallLog(ctx context.Context, k keys.Key, last int, begun outs
 	o := e.since(k, begun)
 	switch {
 	case err != nil || o.doubt || o.pending:
-	case len(log.Messages) > 0:
-		return log, nil
-	default:
-		// What was acknowledged, and cleared since, leaves a floor.
-		if !e.missed(k, log.Generation, func() bool {
-			_, _, exists, err := e.shared.Bounds(ctx, k)
-			return err != nil || exists
-		}) {
-			return log, nil
-		}
+	case e.lacks(ctx, k, last, o, log):
 		o.doubt = true
+	default:
+		return log, nil
 	}
 	if err == nil && last > 0 {
 		// A repetition may stand before the last ones.
@@ -202,6 +221,30 @@ func (e *Engine) recallLog(ctx context.Context, k keys.Key, last int, begun outs
 	window := max(waiting.window, len(log.Messages))
 	log.Messages = newest(newest(waiting.over(log.Messages), window), last)
 	return log, nil
+}
+
+// lacks reports whether the store has less of a conversation than it acknowledged,
+// as far as the newest last messages show.
+func (e *Engine) lacks(ctx context.Context, k keys.Key, last int, o outset, log Log) bool {
+	if len(log.Messages) == 0 {
+		return e.missed(k, e.holds(k, log.Generation, o), func() bool {
+			// What was acknowledged, and cleared since, leaves a floor.
+			_, _, exists, err := e.shared.Bounds(ctx, k)
+			return err != nil || exists
+		})
+	}
+	if last > 0 && len(log.Messages) >= last {
+		return false // its beginning is not among them
+	}
+	at, v := e.begins(k, log, o)
+	return e.missed(k, at, func() bool {
+		floor, trimmed, _, err := e.shared.Bounds(ctx, k)
+		left := err == nil && (v.Compare(floor) < 0 || v.Compare(trimmed.Version) <= 0)
+		if left {
+			e.gone.Set(k.String(), at) // and nobody has to ask again
+		}
+		return err != nil || left
+	})
 }
 
 // fromView answers from all that the journal knows of a conversation, over what a

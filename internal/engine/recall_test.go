@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"testing"
 	"time"
@@ -51,6 +52,13 @@ func (f *faulty) interrupt() {
 	}
 }
 
+func (f *faulty) InvalidateOnce(ctx context.Context, o keys.Org, known uint64, token clock.Version) (uint64, error) {
+	if f.away {
+		return 0, store.ErrUnavailable
+	}
+	return f.Memory.InvalidateOnce(ctx, o, known, token)
+}
+
 func (f *faulty) Doubtful(keys.Key) bool { return f.doubtful }
 
 // journaled is an engine over a faulty store and a real journal, which nobody
@@ -71,7 +79,7 @@ func journaled(t *testing.T) (*fixture, *faulty) {
 	s := &faulty{Memory: storetest.NewMemory(nil)}
 	e, err := New(Config{
 		Store: s, Clock: clk, Timeout: 10 * time.Second, LoadTimeout: 10 * time.Second, LocalBytes: 1 << 20, Logger: slog.New(slog.DiscardHandler),
-		Journaling: &Journaling{Journal: j, Shared: s, Budget: 20 * time.Second, Kick: func() {}},
+		Journaling: &Journaling{Journal: j, Shared: s, Budget: 20 * time.Second, Patience: 10 * time.Second, Kick: func() {}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -93,6 +101,12 @@ func (f *fixture) drain(s *faulty) {
 		rs, err := f.journal.Read(o.Position)
 		if err != nil || len(rs) != 1 {
 			f.t.Fatal(len(rs), err)
+		}
+		if o.Kind == journal.Invalidation {
+			if _, err := s.Memory.InvalidateOnce(f.t.Context(), rs[0].Org, rs[0].Generation, rs[0].Token); err != nil {
+				f.t.Fatal(err)
+			}
+			return
 		}
 		op := rs[0].Op
 		op.Mode = store.Merge
@@ -164,6 +178,40 @@ func TestLostGeneration(t *testing.T) {
 	}
 	if v, err := f.Get(ctx, k, shared); err != nil || v.Found {
 		t.Errorf("value: %+v, %v; want nothing", v, err)
+	}
+}
+
+// TestSlowInvalidation: an invalidation of which the caller was told that its
+// outcome is unknown may be in the journal, and is applied from there. It must not
+// end what is acknowledged after it.
+func TestSlowInvalidation(t *testing.T) {
+	f, s := journaled(t)
+	ctx, k := t.Context(), f.key("org-1", "agent-1")
+	s.away = true
+	if _, err := f.Set(ctx, k, []byte("1"), shared, store.Condition{}); err != nil { // so that it is journalled first
+		t.Fatal(err)
+	}
+	for kept := false; !kept; { // until the disk is slower than the caller
+		hasty, cancel := context.WithTimeout(ctx, 200*time.Microsecond)
+		_, err := f.Invalidate(hasty, k.Org())
+		cancel()
+		f.journal.EachPending(func(o journal.Outstanding) {
+			kept = kept || o.Kind == journal.Invalidation && errors.Is(err, store.ErrUnknown)
+		})
+		if err == nil {
+			at, _ := f.ending.Load(k.Org()) // this one is known: begin again
+			if f.drain(s); f.end(ctx, at.(*waitingEnd).Record, 0) != nil {
+				t.Fatal("cannot begin again")
+			}
+		}
+	}
+	s.away = false
+	if _, err := f.Set(ctx, k, []byte("2"), shared, store.Condition{}); err != nil {
+		t.Fatal(err)
+	}
+	f.drain(s)
+	if v, err := f.Get(ctx, k, shared); err != nil || !v.Found {
+		t.Errorf("value: %+v, %v; want what was acknowledged after the invalidation", v, err)
 	}
 }
 

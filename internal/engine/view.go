@@ -145,6 +145,10 @@ func (v *content) add(rs []*journal.Record) (size int) {
 		if r.Position < v.ended || r.Kind == journal.Applied && r.Op.Generation < v.generation {
 			continue
 		}
+		if !v.life.IsZero() && r.Time.After(v.life) {
+			// Its life was over: what came after it is another one.
+			v.floor, v.sorted, v.byID = clock.Version{}, nil, make(map[string]known)
+		}
 		v.records++
 		v.life = later(v.life, r.Op.ExpiresAt)
 		v.window = max(v.window, r.Op.Window.Messages)

@@ -3,6 +3,7 @@ package journal
 import (
 	"time"
 
+	"github.com/jackcache/jackcache/internal/clock"
 	"github.com/jackcache/jackcache/internal/keys"
 	"github.com/jackcache/jackcache/internal/store"
 )
@@ -44,6 +45,32 @@ func (j *Journal) Holds(k keys.Key, generation uint64, now time.Time) Position {
 		}
 	}
 	return 0
+}
+
+// Oldest returns the position and version of the oldest record of a conversation
+// that counts for Holds, zero if there is none. As nothing is appended below what
+// stands there, a conversation that begins above that version has lost something,
+// or has left it behind.
+func (j *Journal) Oldest(k keys.Key, generation uint64, now time.Time) (Position, clock.Version) {
+	h := j.hash.text(k.String())
+	s := j.state
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	i, ok := s.keys[h]
+	if !ok {
+		return 0, clock.Version{}
+	}
+	e := s.entries.at(i)
+	if e.stays <= nanoseconds(now.Add(holdsMargin)) {
+		return 0, clock.Version{}
+	}
+	generation = max(generation, s.generationLocked(k.Org()))
+	for i := e.head; i != none; i = s.recs.at(i).next {
+		if r := s.recs.at(i); r.kind == Applied && r.action != store.Set && r.messages > 0 && r.generation >= generation {
+			return r.pos, r.version
+		}
+	}
+	return 0, clock.Version{}
 }
 
 // Waits reports whether a record is pending.

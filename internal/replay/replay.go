@@ -35,6 +35,8 @@ type Options struct {
 	// Observed is told of answers of the store.
 	Known    func(keys.Org) uint64
 	Observed func(keys.Org, store.Result)
+	// Restored is called when what a server had lost was applied again.
+	Restored func()
 	Logger   *slog.Logger
 }
 

@@ -70,6 +70,7 @@ func (r *Replayer) restore(s store.Suspicion) {
 	s.Done()
 	r.done.Go(job.lookAgain)
 	if job.applied > 0 || s.Confirmed {
+		r.opts.Restored()
 		r.opts.Logger.Info("what redis may have lost was applied again", "addr", s.Server, "reason", s.Reason,
 			"confirmed", s.Confirmed, "operations", job.applied, "took", time.Since(begun).Round(time.Millisecond).String())
 	}
