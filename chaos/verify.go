@@ -104,12 +104,30 @@ func (r *run) readAll(ctx context.Context, k *key) []seen {
 	return reads
 }
 
-// broken is the violations in words, the first of them.
+// broken is the violations in words: how many keys of each organisation, and the
+// first of each in full, up to most.
 func (r *run) broken(most int) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var lines []string
-	for _, v := range r.violations[:min(most, len(r.violations))] {
+	type place struct {
+		breach breach
+		org    string
+	}
+	keys := make(map[place]int)
+	var first, rest []violation
+	for _, v := range r.violations {
+		p := place{v.breach, v.key.org}
+		if keys[p]++; keys[p] == 1 {
+			first = append(first, v)
+		} else {
+			rest = append(rest, v)
+		}
+	}
+	for _, v := range first {
+		lines = append(lines, fmt.Sprintf("%s: %d keys of %s", breachNames[v.breach], keys[place{v.breach, v.key.org}], v.key.org))
+	}
+	for _, v := range append(first, rest...)[:min(most, len(r.violations))] {
 		lines = append(lines, fmt.Sprintf("%s: %v, instance %d: %s", breachNames[v.breach], v.key, v.instance, v.detail))
 		for _, o := range v.ops {
 			lines = append(lines, "    "+o.String())

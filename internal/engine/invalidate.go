@@ -106,6 +106,17 @@ func (e *Engine) end(ctx context.Context, r *journal.Record, g uint64) error {
 	return e.record(ctx, false, done)
 }
 
+// isEnding reports whether an invalidation of the organisation waits here. What
+// the replay had begun to apply before it is recorded after it.
+func (e *Engine) isEnding(o keys.Org) bool {
+	at, ok := e.ending.Load(o)
+	if !ok {
+		return false
+	}
+	r := at.(*waitingEnd)
+	return r.unsure || e.journal.Waits(r.Position)
+}
+
 // endPending brings an invalidation of the organisation that waits here to the
 // store: what is written and read after it must not be mistaken for what it
 // ended. An error means that the store is away.

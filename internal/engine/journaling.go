@@ -140,7 +140,8 @@ func (e *Engine) write(caller context.Context, operation Operation, derived bool
 	if err != nil {
 		return e.accept(ctx, op, err)
 	}
-	return w, e.record(ctx, derived, e.appliedRecord(op, w.Result))
+	// What waits for the same key would be read instead of what is not recorded.
+	return w, e.record(ctx, derived && !e.waits(op.Key), e.appliedRecord(op, w.Result))
 }
 
 // patience is how long the store has for a write.

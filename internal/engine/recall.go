@@ -64,13 +64,37 @@ func (e *Engine) knownOf(k keys.Key) ([]*journal.Record, error) {
 	if err != nil || len(rs) == 0 {
 		return nil, err
 	}
-	if at, ok := e.ended.Load(k.Org()); ok {
-		rs = slices.DeleteFunc(rs, func(r *journal.Record) bool { return r.Position < at.(journal.Position) })
+	var applied clock.Version // the highest of a value, under whatever generation
+	for _, r := range rs {
+		if r.Kind == journal.Applied && r.Op.Action == store.Set && r.Op.Version.Compare(applied) > 0 {
+			applied = r.Op.Version
+		}
 	}
-	known := e.known(k.Org())
+	was := e.past(k.Org())
 	return slices.DeleteFunc(rs, func(r *journal.Record) bool {
-		return r.Kind == journal.Applied && r.Op.Generation < known
+		// A value that was written before another one does not come back by waiting.
+		return was.has(r) || r.Kind == journal.Pending && r.Op.Action == store.Set && r.Op.Version.Compare(applied) < 0
 	}), nil
+}
+
+// past is what does not count any more of what the journal has of an organisation.
+type past struct {
+	ended      journal.Position // what stands before it
+	generation uint64           // what is of a lower one
+	ending     bool             // what the store has: an invalidation has not reached it
+}
+
+func (e *Engine) past(o keys.Org) (p past) {
+	p.ending = e.endings.Load() > 0 && e.isEnding(o)
+	if at, ok := e.ended.Load(o); ok {
+		p.ended = at.(journal.Position)
+	}
+	p.generation = e.known(o) // after ending: it is learned before that ends
+	return p
+}
+
+func (p past) has(r *journal.Record) bool {
+	return r.Position < p.ended || r.Kind == journal.Applied && (p.ending || r.Op.Generation < p.generation)
 }
 
 // recall completes what a read of the store gave by what this instance has
@@ -215,7 +239,7 @@ func (e *Engine) recallLog(ctx context.Context, k keys.Key, last int, begun outs
 		log.Messages = newest(log.Messages, last)
 		return log, nil
 	}
-	waiting := content{generation: max(log.Generation, e.known(k.Org())), byID: make(map[string]known)}
+	waiting := content{past: past{generation: max(log.Generation, e.known(k.Org()))}, byID: make(map[string]known)}
 	waiting.add(rs)
 	log.Source = FromPending
 	window := max(waiting.window, len(log.Messages))

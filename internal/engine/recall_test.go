@@ -229,3 +229,66 @@ func TestViewsAreBounded(t *testing.T) {
 		t.Errorf("%d views are kept", n)
 	}
 }
+
+// TestPendingBelowApplied: a value that waits does not come back above a later one
+// of the same instance, whatever generation came between, nor is it read in its
+// place.
+func TestPendingBelowApplied(t *testing.T) {
+	f, s := journaled(t)
+	ctx, k := t.Context(), f.key("org-1", "agent-1")
+	s.away = true
+	if _, err := f.Set(ctx, k, []byte("1"), shared, store.Condition{}); err != nil {
+		t.Fatal(err)
+	}
+	s.away = false
+	if _, err := f.Set(ctx, k, []byte("2"), shared, store.Condition{}); err != nil {
+		t.Fatal(err)
+	}
+	g, err := s.Memory.Invalidate(ctx, k.Org(), 0) // by another instance
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.learn(k.Org(), g)
+	for _, s.away = range []bool{false, true} {
+		if v, err := f.Get(ctx, k, shared); v.Found {
+			t.Errorf("away %v: %s, %v; want nothing", s.away, v.Payload, err)
+		}
+	}
+}
+
+// TestAppliedBehindInvalidation: what the replay was applying when an invalidation
+// was accepted is recorded after it, and belongs to what was before it.
+func TestAppliedBehindInvalidation(t *testing.T) {
+	f, s := journaled(t)
+	ctx, k, person := t.Context(), f.key("org-1", "agent-1"), f.phone("org-1", "+16049085474")
+	s.away = true
+	if _, err := f.Set(ctx, k, []byte("1"), shared, store.Condition{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Append(ctx, person, []Message{{ID: "m", Payload: []byte("{}")}}, limits); err != nil {
+		t.Fatal(err)
+	}
+	var waiting []*journal.Record
+	f.journal.EachPending(func(o journal.Outstanding) {
+		rs, err := f.journal.Read(o.Position)
+		if err != nil {
+			t.Fatal(err)
+		}
+		waiting = append(waiting, rs...)
+	})
+	if _, err := f.Invalidate(ctx, k.Org()); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range waiting {
+		done := &journal.Record{Kind: journal.Applied, Time: time.Now(), Op: r.Op, Resolves: []journal.Position{r.Position}}
+		if err := f.journal.Append(ctx, false, done); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if v, _ := f.Get(ctx, k, shared); v.Found {
+		t.Errorf("value: %s; want nothing", v.Payload)
+	}
+	if log, _ := f.Messages(ctx, person, 0); len(log.Messages) > 0 {
+		t.Errorf("messages: %v; want none", log.Messages)
+	}
+}

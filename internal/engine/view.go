@@ -36,16 +36,15 @@ type view struct {
 
 // content is guarded by the lock of its view.
 type content struct {
-	upTo       journal.Position // what is in it
-	ended      journal.Position // below which nothing counts
-	generation uint64           // of the organisation
-	floor      clock.Version
-	life       time.Time
-	window     int
-	byID       map[string]known
-	sorted     []record.Message // nil: to be made
-	records    int
-	early      map[journal.Position]bool // above upTo, and in it
+	past
+	upTo    journal.Position // what is in it
+	floor   clock.Version
+	life    time.Time
+	window  int
+	byID    map[string]known
+	sorted  []record.Message // nil: to be made
+	records int
+	early   map[journal.Position]bool // above upTo, and in it
 }
 
 // known is a message of a view.
@@ -104,12 +103,8 @@ func (s *views) forget() {
 func (e *Engine) view(k keys.Key) (*view, error) {
 	v := e.views.of(k)
 	v.mu.Lock()
-	var ended journal.Position
-	if at, ok := e.ended.Load(k.Org()); ok {
-		ended = at.(journal.Position)
-	}
-	if generation := e.known(k.Org()); generation != v.generation || ended != v.ended {
-		v.content = content{generation: generation, ended: ended, byID: make(map[string]known)}
+	if was := e.past(k.Org()); was != v.past {
+		v.content = content{past: was, byID: make(map[string]known)}
 	}
 	rs, upTo, err := e.journal.KnownAfter(k, v.upTo, v.early)
 	if err != nil {
@@ -142,7 +137,7 @@ func (e *Engine) remember(r *journal.Record) {
 // bytes that took.
 func (v *content) add(rs []*journal.Record) (size int) {
 	for _, r := range rs {
-		if r.Position < v.ended || r.Kind == journal.Applied && r.Op.Generation < v.generation {
+		if v.has(r) {
 			continue
 		}
 		if !v.life.IsZero() && r.Time.After(v.life) {

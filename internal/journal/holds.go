@@ -73,6 +73,22 @@ func (j *Journal) Oldest(k keys.Key, generation uint64, now time.Time) (Position
 	return 0, clock.Version{}
 }
 
+// Surpassed reports whether a later version of a value than v is recorded as part of
+// the shared store, under whatever generation. This instance's own v has no place
+// any more then: an invalidation between the two must not bring it back.
+func (j *Journal) Surpassed(k keys.Key, v clock.Version) bool {
+	h := j.hash.text(k.String())
+	s := j.state
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	i, ok := s.keys[h]
+	if !ok || s.entries.at(i).top == none {
+		return false
+	}
+	top := s.recs.at(s.entries.at(i).top)
+	return top.action == store.Set && top.version.Compare(v) > 0
+}
+
 // Waits reports whether a record is pending.
 func (j *Journal) Waits(p Position) bool {
 	_, ok := j.pendingAt(p)

@@ -132,19 +132,22 @@ func positions(rs []*journal.Record) []journal.Position {
 // apart leaves out what the store does not take now, and applies the rest.
 func (r *Replayer) apart(l *line, rs []*journal.Record) (left []journal.Position) {
 	now := r.opts.Now()
-	var over []journal.Position
+	var over, surpassed []journal.Position
 	served := rs[:0:0]
 	for _, rec := range rs {
-		switch {
-		case rec.Op.Action == store.Set && !now.Before(rec.Op.ExpiresAt): // others may prolong a conversation
+		switch value := rec.Op.Action == store.Set; { // others may prolong a conversation
+		case value && r.j.Surpassed(rec.Op.Key, rec.Op.Version):
+			surpassed = append(surpassed, rec.Position)
+		case value && !now.Before(rec.Op.ExpiresAt):
 			over = append(over, rec.Position)
-		case !r.store.Serves(rec.Op.Key):
-			left = append(left, rec.Position)
-		default:
+		case r.store.Serves(rec.Op.Key):
 			served = append(served, rec)
+		default:
+			left = append(left, rec.Position)
 		}
 	}
-	r.resolve(over)
+	r.resolve(append(over, surpassed...))
+	r.counts.replayed.Add(int64(len(surpassed)))
 	r.counts.expired.Add(int64(len(over)))
 	if len(served) == 0 {
 		return left
@@ -210,6 +213,8 @@ func (r *Replayer) invalidate(rec *journal.Record) bool {
 	defer cancel()
 	g, err := r.store.InvalidateOnce(ctx, rec.Org, max(rec.Generation, r.opts.Known(rec.Org)), rec.Token)
 	if err == nil {
+		// First: once nothing waits, what is of a lower generation must not be read.
+		r.opts.Observed(rec.Org, store.Result{Generation: g})
 		err = r.append(&journal.Record{
 			Kind: journal.Generation, Time: r.opts.Now(), Org: rec.Org, Generation: g, Resolves: []journal.Position{rec.Position},
 		})
@@ -218,7 +223,6 @@ func (r *Replayer) invalidate(rec *journal.Record) bool {
 		r.counts.trouble(fmt.Errorf("invalidate: %w", err))
 		return false
 	}
-	r.opts.Observed(rec.Org, store.Result{Generation: g})
 	r.counts.applied.Add(1)
 	r.counts.replayed.Add(1)
 	return true

@@ -226,3 +226,21 @@ func TestCloseInTheMiddle(t *testing.T) {
 		}
 	})
 }
+
+// A value that waits does not come back above a later one of the same instance
+// because somebody invalidated the organisation between the two.
+func TestSurpassed(t *testing.T) {
+	inBubble(t, func(t *testing.T, x *instance) {
+		k := value(org(1), 1)
+		first := x.set(k, 1)
+		x.write(x.set(k, 2))
+		if _, err := x.s.InvalidateOnce(t.Context(), org(1), 0, x.clk.Now()); err != nil {
+			t.Fatal(err)
+		}
+		x.accept(first)
+		x.settled(time.Minute)
+		if got := x.reads(k); got != "" {
+			t.Errorf("value %s is back", got)
+		}
+	})
+}
