@@ -109,12 +109,12 @@ func (e *Engine) recall(k keys.Key, begun outset, r seenValue, err error) (seenV
 	}
 	o := e.since(k, begun)
 	o.doubt = o.doubt || err != nil
-	if !o.doubt && !o.pending {
+	if !o.doubt && !r.Found {
 		// What was acknowledged leaves a tombstone when it is deleted.
-		if r.Found || !e.missed(k, e.holds(k, r.Generation, o), nil) {
-			return r, nil
-		}
-		o.doubt = true
+		o.doubt = e.missed(k, e.holds(k, r.Generation, o), nil)
+	}
+	if !o.doubt && !o.pending {
+		return r, nil
 	}
 	rs, failed := e.knownOf(k)
 	if failed != nil {
@@ -214,12 +214,10 @@ func (e *Engine) recallLog(ctx context.Context, k keys.Key, last int, begun outs
 		e.learn(k.Org(), log.Generation)
 	}
 	o := e.since(k, begun)
-	switch {
-	case err != nil || o.doubt || o.pending:
-	case e.lacks(ctx, k, last, o, log):
-		o.doubt = true
-	default:
-		return log, nil
+	if err == nil && !o.doubt {
+		if o.doubt = e.lacks(ctx, k, last, o, log); !o.doubt && !o.pending {
+			return log, nil
+		}
 	}
 	if err == nil && last > 0 {
 		// A repetition may stand before the last ones.
