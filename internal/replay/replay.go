@@ -5,11 +5,12 @@ package replay
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/jackcache/jackcache/internal/clock"
 	"github.com/jackcache/jackcache/internal/journal"
@@ -21,8 +22,7 @@ import (
 type Options struct {
 	Journal *journal.Journal
 	Space   keys.Space
-	// Rate bounds the operations per second, all together. While the server is slow
-	// there are fewer.
+	// Rate bounds the operations per second, all together.
 	Rate int
 	// SetAside is the file to which goes what the store refuses for good, a line
 	// of JSON each.
@@ -67,7 +67,7 @@ type Replayer struct {
 	opts  Options
 	j     *journal.Journal
 	store store.Shared // set by Start
-	pace  *pace
+	limit *rate.Limiter
 	slots chan struct{} // operations under way
 	// settling is held by the restoration that waits for calls to be recorded.
 	settling chan struct{}
@@ -91,7 +91,7 @@ type Replayer struct {
 func New(o Options) *Replayer {
 	r := &Replayer{
 		opts: o, j: o.Journal, kicked: make(chan struct{}, 1), aside: aside{path: o.SetAside},
-		pace:   newPace(o.Rate),
+		limit:  rate.NewLimiter(rate.Limit(o.Rate), max(runMessages, int(float64(o.Rate)*burst))),
 		queues: newQueues(), slots: make(chan struct{}, inFlight), settling: make(chan struct{}, 1),
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
@@ -142,18 +142,14 @@ func (r *Replayer) Position() store.Position { return r.j.Position() }
 
 // apply applies one operation to the store, and counts it.
 func (r *Replayer) apply(op store.Op) (store.Result, error) {
-	if err := r.pace.wait(r.ctx, len(op.Messages)); err != nil {
+	if err := r.limit.WaitN(r.ctx, max(1, min(len(op.Messages), r.limit.Burst()))); err != nil {
 		return store.Result{}, err
 	}
 	r.slots <- struct{}{}
 	defer func() { <-r.slots }()
 	ctx, cancel := context.WithTimeout(r.ctx, callTime)
 	defer cancel()
-	begun := time.Now()
 	res, err := r.store.Apply(ctx, op)
-	if end := time.Now(); err == nil || !errors.Is(err, store.ErrUnavailable) { // else nobody was asked
-		r.pace.took(end.Sub(begun), end)
-	}
 	if err != nil {
 		return res, err
 	}

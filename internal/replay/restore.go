@@ -172,7 +172,7 @@ func (w *restoration) applyOver() error {
 	return w.insist(len(all), func(i int) error {
 		ctx, cancel := context.WithTimeout(w.ctx, callTime)
 		defer cancel()
-		if err := w.pace.wait(w.ctx, 1); err != nil {
+		if err := w.limit.Wait(w.ctx); err != nil {
 			return err
 		}
 		_, _, exists, err := w.store.Bounds(ctx, all[i])
@@ -229,7 +229,7 @@ func (w *restoration) raiseAll() error {
 		}
 	}
 	return w.insist(len(orgs), func(i int) error {
-		if err := w.pace.wait(w.ctx, 1); err != nil {
+		if err := w.limit.Wait(w.ctx); err != nil {
 			return err
 		}
 		ctx, cancel := context.WithTimeout(w.ctx, callTime)
