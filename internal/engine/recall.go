@@ -246,27 +246,37 @@ func (e *Engine) recallLog(ctx context.Context, k keys.Key, last int, begun outs
 }
 
 // lacks reports whether the store has less of a conversation than it acknowledged,
-// as far as the newest last messages show.
+// as far as the newest last messages show. Where it cannot be asked for a reason it
+// may.
 func (e *Engine) lacks(ctx context.Context, k keys.Key, last int, o outset, log Log) bool {
-	if len(log.Messages) == 0 {
-		return e.missed(k, e.holds(k, log.Generation, o), func() bool {
-			// What was acknowledged, and cleared since, leaves a floor.
-			_, _, exists, err := e.shared.Bounds(ctx, k)
-			return err != nil || exists
-		})
+	var at journal.Position
+	var v clock.Version
+	switch {
+	case len(log.Messages) == 0:
+		at = e.holds(k, log.Generation, o)
+	case last > 0 && len(log.Messages) >= last: // its beginning is not among them
+	default:
+		at, v = e.begins(k, log, o)
 	}
-	if last > 0 && len(log.Messages) >= last {
-		return false // its beginning is not among them
+	if at == 0 {
+		return false
 	}
-	at, v := e.begins(k, log, o)
-	return e.missed(k, at, func() bool {
-		floor, trimmed, _, err := e.shared.Bounds(ctx, k)
-		left := err == nil && (v.Compare(floor) < 0 || v.Compare(trimmed.Version) <= 0)
+	unasked := false
+	missed := e.missed(k, at, func() bool {
+		floor, trimmed, exists, err := e.shared.Bounds(ctx, k)
+		if unasked = err != nil; unasked {
+			return true
+		}
+		if len(log.Messages) == 0 {
+			return exists // what was cleared leaves a floor
+		}
+		left := v.Compare(floor) < 0 || v.Compare(trimmed.Version) <= 0
 		if left {
 			e.gone.Set(k.String(), at) // and nobody has to ask again
 		}
-		return err != nil || left
+		return left
 	})
+	return missed || unasked
 }
 
 // fromView answers from all that the journal knows of a conversation, over what a

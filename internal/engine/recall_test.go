@@ -10,6 +10,7 @@ import (
 	"github.com/jackcache/jackcache/internal/clock"
 	"github.com/jackcache/jackcache/internal/journal"
 	"github.com/jackcache/jackcache/internal/keys"
+	"github.com/jackcache/jackcache/internal/record"
 	"github.com/jackcache/jackcache/internal/store"
 	"github.com/jackcache/jackcache/internal/store/storetest"
 )
@@ -19,6 +20,7 @@ import (
 type faulty struct {
 	*storetest.Memory
 	away, doubtful bool
+	unbounded      bool   // its bounds cannot be read
 	answered       func() // called once after a read
 }
 
@@ -43,6 +45,13 @@ func (f *faulty) Messages(ctx context.Context, k keys.Key, last int) (store.Log,
 	}
 	defer f.interrupt()
 	return f.Memory.Messages(ctx, k, last)
+}
+
+func (f *faulty) Bounds(ctx context.Context, k keys.Key) (clock.Version, record.Order, bool, error) {
+	if f.unbounded {
+		return clock.Version{}, record.Order{}, false, store.ErrUnavailable
+	}
+	return f.Memory.Bounds(ctx, k)
 }
 
 func (f *faulty) interrupt() {
@@ -290,5 +299,30 @@ func TestAppliedBehindInvalidation(t *testing.T) {
 	}
 	if log, _ := f.Messages(ctx, person, 0); len(log.Messages) > 0 {
 		t.Errorf("messages: %v; want none", log.Messages)
+	}
+}
+
+// TestLostBeginning: a conversation that begins later than what was acknowledged has
+// lost something, also where the store cannot say whether it left it behind.
+func TestLostBeginning(t *testing.T) {
+	for _, unbounded := range []bool{false, true} {
+		f, s := journaled(t)
+		ctx, person := t.Context(), f.phone("org-1", "+16049085474")
+		for i, id := range []string{"a", "b"} {
+			if i == 1 {
+				s.Memory = storetest.NewMemory(nil)
+			}
+			if _, err := f.Append(ctx, person, []Message{{ID: id, Payload: []byte("{}")}}, limits); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.unbounded = unbounded
+		for range 2 {
+			log, err := f.Messages(ctx, person, 0)
+			if err != nil || len(log.Messages) != 2 {
+				t.Errorf("unbounded %v: messages %v, %v", unbounded, log.Messages, err)
+			}
+			s.doubtful = !unbounded // as Missed makes it
+		}
 	}
 }
