@@ -4,7 +4,8 @@
 GO ?= go
 STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 30s
-CHAOSTIME ?= 3m
+CHAOSTIME ?= 5m
+CHAOSRATE ?= 1150
 CHAOSTABLE ?= /dev/null
 
 .PHONY: test tests lint check race deploy chaos chaos-short fuzz bench tools
@@ -62,7 +63,7 @@ chaos-short:
 chaos: tools
 	cd chaos && $(GO) run . --prove
 	cd chaos && $(GO) run . --crash 200
-	cd chaos && $(GO) run . --duration $(CHAOSTIME) --table $(CHAOSTABLE)
+	cd chaos && $(GO) run . --duration $(CHAOSTIME) --rate $(CHAOSRATE) --table $(CHAOSTABLE)
 	cd chaos && $(GO) run . --duration 1m --skew 900ms,-700ms
 
 bench:
