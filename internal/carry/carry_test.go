@@ -78,7 +78,7 @@ type here struct{ store.Store }
 func (here) Serves(keys.Key) bool   { return true }
 func (here) Doubtful(keys.Key) bool { return false }
 
-func (here) Missed(keys.Key) {}
+func (here) Missed(keys.Key) bool { return true }
 
 func (here) Bounds(context.Context, keys.Key) (floor clock.Version, trimmedTo record.Order, exists bool, err error) {
 	return floor, trimmedTo, false, nil

@@ -2,11 +2,26 @@ package keys
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 )
 
 // Store returns the key that holds the id of the shared store.
 func (s Space) Store() string { return s.prefix + "__store" }
+
+// Canary returns the n-th key by which a process proves that it hears of changes,
+// in the Cluster slot of the key near, which has no braces.
+func (s Space) Canary(near, process string, n uint64) string {
+	return s.prefix + canaries + "{" + near + "}:" + process + ":" + strconv.FormatUint(n, 10)
+}
+
+// IsCanary reports whether a key is one of Canary, of any process.
+func (s Space) IsCanary(text string) bool {
+	rest, ok := strings.CutPrefix(text, s.prefix)
+	return ok && strings.HasPrefix(rest, canaries)
+}
+
+const canaries = "__canary:"
 
 // OrgPattern returns a SCAN pattern that matches every key of an organisation,
 // and some of others; a zero Org stands for the whole space.

@@ -38,8 +38,17 @@ func TestHousekeepingIsTheInverse(t *testing.T) {
 			}
 		}
 	})
+	canary := s.Canary(s.SlotProbe(1, 2), "p", 3)
+	if want := "jack:dev:__canary:{jack:dev:__probe:0001:2}:p:3"; canary != want || !s.IsCanary(canary) {
+		t.Errorf("%s, want %s", canary, want)
+	}
 	k := s.Key("lead", parsed(t, ParseOrg, "a"), parsed(t, ParseID, "b"))
-	for _, text := range []string{"", k.String(), s.Store(), s.Generation(k.Org()), "jack:prod:__meta:{" + k.String() + "}", s.Meta(k) + "x"} {
+	for _, text := range []string{"", k.String(), s.Store(), "jack:prod:__canary:{x}:p:3", "__canary:{x}:p:3"} {
+		if s.IsCanary(text) {
+			t.Errorf("%q is taken for a canary", text)
+		}
+	}
+	for _, text := range []string{"", k.String(), s.Store(), s.Generation(k.Org()), s.Load(k), "jack:prod:__meta:{" + k.String() + "}", s.Meta(k) + "x"} {
 		if _, err := s.ParseMeta(text); !errors.Is(err, ErrInvalid) {
 			t.Errorf("companion %q: %v", text, err)
 		}

@@ -179,6 +179,10 @@ func (s Space) Forgotten(k Key) Key {
 // See https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
 func (s Space) Meta(k Key) string { return s.prefix + "__meta:{" + k.text + "}" }
 
+// Load returns the key of the lease to load what k holds, in the Cluster slot of
+// k itself.
+func (s Space) Load(k Key) string { return s.prefix + "__load:{" + k.text + "}" }
+
 // Generation returns the key of an organisation's generation counter.
 func (s Space) Generation(o Org) string { return s.prefix + "__gen:" + o.esc }
 

@@ -41,6 +41,8 @@ func TestKeyTexts(t *testing.T) {
 		{dev.Key("organization", parsed(t, ParseOrg, "org-456"), NoID).String(), "jack:dev:organization:org-456"},
 		{dev.Key("lead", parsed(t, ParseOrg, "a:b"), parsed(t, ParseID, "{*}/é")).String(), "jack:dev:lead:a%3Ab:%7B%2A%7D%2F%C3%A9"},
 		{dev.Meta(dev.Key(Conversations, o, phone.DigitsID())), "jack:dev:__meta:{jack:dev:conversationContexts:org-123:1234567890}"},
+		{dev.Load(dev.Key("agentConfig", o, NoID)), "jack:dev:__load:{jack:dev:agentConfig:org-123}"},
+		{dev.Load(dev.Directory(phone)), "jack:dev:__load:{jack:dev:phoneToLead:+1234567890}"},
 		{dev.Generation(o), "jack:dev:__gen:org-123"},
 		{dev.Instance(0xab), "jack:dev:__instance:00ab"},
 		{dev.Invalidated(o, "019a8c4b7e1000000001"), "jack:dev:__invalidated:{" + dev.Generation(o) + "}:019a8c4b7e1000000001"},

@@ -42,8 +42,9 @@ type Shared interface {
 	Bounds(ctx context.Context, k keys.Key) (floor clock.Version, trimmedTo record.Order, exists bool, err error)
 	// Missed tells that a key is not there which was acknowledged, and whose life
 	// is not over: its server is in doubt from now on, and is looked at. Of calls
-	// within a second one counts for each server. It never waits.
-	Missed(k keys.Key)
+	// within a second one counts for each server. It never waits, and reports whether
+	// the server is looked at because of it.
+	Missed(k keys.Key) bool
 }
 
 // Witness knows what an instance was told that the store has. A Shared store

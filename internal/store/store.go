@@ -286,6 +286,22 @@ type NodeHealth struct {
 	Reconnects int64
 	// Doubt says why it may lack acknowledged writes; empty: it has them.
 	Doubt string
+	// Tracking is whether this process hears of what changes there; the zero value
+	// where nobody listens.
+	Tracking TrackingHealth
+}
+
+// TrackingHealth is how well a process hears of what changes on a server.
+type TrackingHealth struct {
+	// Proven: a signal that was written came back by the way on which changes are
+	// told. Age is how long ago it was sent: whether that is young enough is for who
+	// serves from memory.
+	Proven bool
+	Age    time.Duration
+	Since  time.Time // of Proven
+	// Problem says in words why nothing is proven, or what stood in the way of the
+	// last signal; empty: nothing.
+	Problem string
 }
 
 // Offers is what a server was found to offer. The zero values mean unknown.

@@ -26,6 +26,7 @@ type Memory struct {
 	invalidated   map[token]uint64         // guarded by mu: what each invalidation led to
 	values        map[string]*value        // guarded by mu
 	conversations map[string]*conversation // guarded by mu
+	leases        map[keys.Key]lease       // guarded by mu
 }
 
 var _ store.Shared = (*Memory)(nil)
@@ -48,6 +49,7 @@ func NewMemory(now func() time.Time) *Memory {
 		invalidated:   map[token]uint64{},
 		values:        map[string]*value{},
 		conversations: map[string]*conversation{},
+		leases:        map[keys.Key]lease{},
 	}
 }
 

@@ -25,7 +25,7 @@ func (m *Memory) Serves(keys.Key) bool {
 func (m *Memory) Doubtful(keys.Key) bool { return false }
 
 // Missed implements store.Shared: it has no servers.
-func (m *Memory) Missed(keys.Key) {}
+func (m *Memory) Missed(keys.Key) bool { return true }
 
 // Bounds implements store.Shared.
 func (m *Memory) Bounds(ctx context.Context, k keys.Key) (floor clock.Version, trimmedTo record.Order, exists bool, err error) {

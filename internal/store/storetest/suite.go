@@ -47,6 +47,7 @@ var sections = []section{
 	{"Reads", testReads},
 	{"Generations", testGenerations},
 	{"Shared", testShared},
+	{"Leases", testLeases},
 	{"Isolation", testIsolation},
 	{"Appends", testAppends},
 	{"Replaces", testReplaces},
