@@ -1,4 +1,3 @@
-// Package near keeps values in the memory of this process.
 package near
 
 import (

@@ -1,0 +1,73 @@
+package near
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/jackcache/jackcache/internal/keys"
+	"github.com/jackcache/jackcache/internal/store"
+)
+
+// entryOverhead is what keeping a copy costs beside its key and its Size, in bytes: the
+// entry, otter's node, and a part of its table and sketch. TestOverhead measures
+// it.
+const entryOverhead = 280
+
+// entry is a copy with what proves it. The item's TTL is what the jitter left of it.
+// After it was put in only visited and its place in the account change.
+type entry struct {
+	item    Item
+	key     string
+	weight  uint32      // what it counts in the budget, in bytes
+	visited atomic.Bool // since the account last looked for what may go
+	until   int64       // when its TTL ends, as store.Now
+
+	// The covers with their epochs before the read; nil covers: it is never fresh.
+	covers   store.Covers
+	keyEpoch uint64
+	genEpoch uint64
+
+	account      *account
+	orgEpoch     uint64 // that of the account for which it counts
+	older, newer *entry // in the account. Guarded by its mu.
+}
+
+// over reports whether the organisation's generation changed since the copy was kept.
+func (e *entry) over() bool { return e.account.epoch.Load() != e.orgEpoch }
+
+// fresh reports whether the copy is proven to be current within the bound, by the
+// covers that its key has now.
+func (e *entry) fresh(c store.Covers, now int64, bound time.Duration) bool {
+	if c.Key == nil || c != e.covers || !c.Key.Fresh(e.keyEpoch, now, bound) {
+		return false
+	}
+	return c.Generation == c.Key && e.genEpoch == e.keyEpoch || c.Generation.Fresh(e.genEpoch, now, bound)
+}
+
+// visit remembers that the copy was of use. It is written once between two looks, so
+// that readers on several cores do not fight for it.
+func (e *entry) visit() {
+	if !e.visited.Load() {
+		e.visited.Store(true)
+	}
+}
+
+// Get returns the copy of what k has, nil for none, and whether it is proven to be
+// current within the bound, by the covers c that k has now. One that is not may be
+// served as stale by who wants that. The item must not be changed.
+func (t *Tier) Get(k keys.Key, c store.Covers) (it *Item, fresh bool) {
+	e, ok := t.cache.GetIfPresent(k.String())
+	if !ok || e.over() {
+		t.counts.missed()
+		return nil, false
+	}
+	now := store.Now()
+	if now >= e.until {
+		t.counts.missed()
+		return nil, false
+	}
+	e.visit()
+	fresh = e.fresh(c, now, t.bound)
+	t.counts.hit(fresh)
+	return &e.item, fresh
+}
