@@ -19,6 +19,7 @@ type doubt struct {
 	// from other masters; nil: none.
 	unproven atomic.Pointer[slotSet]
 
+	shaken func()        // is called when something happened; nil: nobody is
 	nudged chan struct{} // there is something to do
 	missed atomic.Int64  // when a key was missed, in nanoseconds since 1970; 0: never
 
@@ -39,7 +40,12 @@ func (d *doubt) begin() {
 }
 
 // happened notes that writes may have been lost.
-func (d *doubt) happened(reason string) { d.note(reason, true) }
+func (d *doubt) happened(reason string) {
+	d.note(reason, true)
+	if d.shaken != nil {
+		d.shaken()
+	}
+}
 
 // stalled notes that the server did not answer, on connections that are still
 // there. Should they, its history and its heartbeat be the same after that, it has
@@ -72,18 +78,20 @@ const missedEvery = time.Second
 
 // Missed puts the node of a key in doubt which was acknowledged and is not there.
 // The heartbeat then tells whether more has gone.
-func (s *Store) Missed(k keys.Key) {
+func (s *Store) Missed(k keys.Key) bool {
 	if s.opts.Witness == nil {
-		return
+		return false
 	}
 	n := s.layout.Load().node(k.String())
 	if n == nil || n.doubt.covers(k.String()) {
-		return // it is in doubt
+		return true // it is in doubt
 	}
 	d, now := &n.doubt, time.Now().UnixNano()
-	if last := d.missed.Load(); now-last >= int64(missedEvery) && d.missed.CompareAndSwap(last, now) {
-		d.happened("a key that it had acknowledged is not there")
+	if last := d.missed.Load(); now-last < int64(missedEvery) || !d.missed.CompareAndSwap(last, now) {
+		return false
 	}
+	d.happened("a key that it had acknowledged is not there")
+	return true
 }
 
 func (d *doubt) nudge() {
@@ -181,6 +189,9 @@ func (l *layout) doubts(key string) bool {
 // installLocked makes l the layout. What masters gain by it is in doubt before
 // the first call is sent there. The caller holds s.mu.
 func (s *Store) installLocked(l *layout) {
+	if former := s.layout.Load(); l != former {
+		s.coverLocked(former, l)
+	}
 	gains := make([]slotSet, len(l.masters))
 	for i, n := range l.masters {
 		gains[i] = l.slotsOf(n)

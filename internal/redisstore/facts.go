@@ -170,6 +170,7 @@ func (n *node) health() store.NodeHealth {
 	if n.s.opts.Witness != nil {
 		h.Doubt = n.doubt.text()
 	}
+	h.Tracking = n.hears()
 	n.facts.mu.Lock()
 	defer n.facts.mu.Unlock()
 	info := n.facts.info

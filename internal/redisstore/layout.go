@@ -2,6 +2,8 @@ package redisstore
 
 import (
 	"strings"
+
+	"github.com/jackcache/jackcache/internal/store"
 )
 
 // slotCount is the number of slots of a Cluster.
@@ -14,6 +16,9 @@ type layout struct {
 	// slots has, for each slot, 1 + the index of its master; 0: nobody serves it.
 	// Nil: there is one master, which has everything.
 	slots *[slotCount]uint16
+	// covers are those of the masters, each for as long as its slots stay the same;
+	// nil: nobody listens.
+	covers []*store.Cover
 }
 
 // node returns the master of a key, nil where there is none.
@@ -75,7 +80,7 @@ func (l *layout) with(slot int, n *node) *layout {
 		if m == n && l.slots != nil {
 			slots := *l.slots
 			slots[slot] = uint16(i + 1)
-			return &layout{masters: l.masters, slots: &slots}
+			return &layout{masters: l.masters, slots: &slots, covers: l.covers}
 		}
 	}
 	return l

@@ -103,15 +103,21 @@ type server struct {
 	read, write int // bytes of buffers
 	onEnd       func([]rueidis.RedisMessage)
 	onDial      func() // nil: nobody is told
+	// track is the prefix of the keys whose changes the server tells, to onEnd, as
+	// long as its first connection lasts: there is no second one. Empty: none.
+	track string
 }
 
 // errNotYet is what a dial gets while its client is being made: connections are
 // made by probes, which have the time for it.
 var errNotYet = errors.New("not dialled yet")
 
+// errEnded is what a dial gets where the first connection was the only one.
+var errEnded = errors.New("the connection has ended")
+
 func (s *Store) connect(to server) (rueidis.Client, error) {
 	a := to.access
-	var made atomic.Bool
+	var made, used atomic.Bool
 	dial := s.dialer(a)
 	o := rueidis.ClientOption{
 		InitAddress: []string{to.addr}, SelectDB: to.db, ClientName: "jackcache",
@@ -131,12 +137,19 @@ func (s *Store) connect(to server) (rueidis.Client, error) {
 			if !made.Load() {
 				return nil, errNotYet
 			}
+			if used.Swap(true) && to.track != "" {
+				return nil, errEnded
+			}
 			conn, err := dial(ctx, addr, d, c)
 			if err == nil && to.onDial != nil {
 				to.onDial()
 			}
 			return conn, err
 		},
+	}
+	if to.track != "" {
+		o.DisableCache, o.NewCacheStoreFn = false, noCache
+		o.ClientTrackingOptions = []string{"PREFIX", to.track, "BCAST"}
 	}
 	if a.Credentials != nil {
 		o.AuthCredentialsFn = func(rueidis.AuthCredentialsContext) (rueidis.AuthCredentials, error) {

@@ -61,6 +61,7 @@ type node struct {
 	trips   trips
 	doubt   doubt
 	pulse   pulse
+	hearing hearing
 	first   bool                   // nobody could call before it is looked at for the first time
 	stream  atomic.Pointer[string] // of writes, as the last look gave it; nil: there was none
 
@@ -74,7 +75,7 @@ type node struct {
 
 	mu     sync.Mutex     // held where done and jobs grow and closed is set
 	closed atomic.Bool    // written with mu held
-	done   sync.WaitGroup // watch, monitor and attend
+	done   sync.WaitGroup // watch, monitor, attend and listen
 	jobs   sync.WaitGroup // commands of jobs
 
 	reconnects atomic.Int64
@@ -89,6 +90,8 @@ func (s *Store) newNode(addr string) (*node, error) {
 	}
 	n.life, n.end = context.WithCancel(context.Background())
 	n.trips.observer, n.trips.addr = s.trips, addr
+	n.hearing.begin()
+	n.doubt.shaken = n.shake
 	n.doubt.begin()
 	n.first = !s.started.Load()
 	n.setProbe(nil)
@@ -110,6 +113,10 @@ func (n *node) start() {
 	if n.s.opts.Witness != nil {
 		n.done.Add(1)
 		go func() { defer n.done.Done(); n.attend() }()
+	}
+	if n.s.opts.Listener != nil {
+		n.done.Add(1)
+		go func() { defer n.done.Done(); n.listen() }()
 	}
 	n.done.Add(2)
 	go func() { defer n.done.Done(); n.watch() }()

@@ -77,6 +77,9 @@ type Options struct {
 	// something, from before Open returns on. Nil: there are no heartbeats, and
 	// nothing is ever doubtful.
 	Witness store.Witness
+	// Listener is told which keys change on the servers, by whomever. Nil: nothing
+	// is listened to, and Covers has nothing.
+	Listener store.Listener
 	// Identity says which deployment this has to be. Nil: any.
 	Identity *Identity
 	// Clock is told the number that this instance claimed.
@@ -105,6 +108,9 @@ type Store struct {
 
 	reconnects atomic.Int64 // of all masters there were
 
+	canaries atomic.Uint64 // names of canaries that were used
+	surveyed atomic.Int64  // when the masters were asked for that were found last, as store.Now
+
 	identity identity
 	beats    beatBook
 	underway underway
@@ -117,7 +123,7 @@ type Store struct {
 	done     sync.WaitGroup
 }
 
-var _ store.Shared = (*Store)(nil)
+var _ store.Tracked = (*Store)(nil)
 
 // Open connects, and goes on connecting for ever if the servers are away: that
 // is no error. A deployment that is there and not the one of Options.Identity is:

@@ -103,6 +103,7 @@ func (n *node) relink(reason string) {
 	}
 	n.logger.Info("connecting to redis anew", "addr", n.addr, "reason", reason)
 	old := n.link.Swap(l)
+	n.shake()
 	n.s.background(old.close)
 }
 

@@ -10,7 +10,7 @@ import (
 // commands are all that this package sends to servers on keys or without them,
 // in scripts and outside, in every mode. AUTH and HELLO need no right.
 var commands = strings.Fields(`
-	ping time info eval evalsha scan
+	ping time info eval evalsha scan client|tracking
 	get mget set del getrange strlen exists pttl pexpireat
 	lrange lindex llen rpush ltrim
 	hget hmget hgetall hset hdel hincrby hlen`)

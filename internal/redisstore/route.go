@@ -176,6 +176,7 @@ func (s *Store) follow(ctx context.Context, key string, f func(n *node, asking b
 			addr := r.addr(n)
 			m := s.master(addr)
 			if r.ask {
+				n.shake() // what is read there is not covered
 				s.want(addr)
 			} else {
 				s.moved(r.slot, addr)

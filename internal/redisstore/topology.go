@@ -8,12 +8,15 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/jackcache/jackcache/internal/store"
 )
 
 const (
 	// searchEvery is the time between looks at who is master, as a change may
 	// close no connection: what a former master accepts after it will be lost. In
-	// a Cluster a former master says who has its slots.
+	// a Cluster a former master says who has its slots; but not of keys that are in
+	// memory, for which nobody asks it.
 	searchEvery        = 200 * time.Millisecond
 	searchClusterEvery = time.Second
 	// searchSoon is the time between looks while a master is missing, at first.
@@ -53,7 +56,7 @@ func (s *Store) search() {
 		return
 	}
 	every := searchEvery
-	if s.opts.Mode == Cluster {
+	if s.opts.Mode == Cluster && s.opts.Listener == nil {
 		every = searchClusterEvery
 	}
 	timer := time.NewTimer(every)
@@ -106,9 +109,13 @@ func (s *Store) find(ctx context.Context) {
 			known = append(known, n.addr)
 		}
 	}
+	asked := store.Now()
 	f, err := s.finder.find(ctx, known)
 	if err == nil {
 		err = s.adopt(s.withWanted(f))
+	}
+	if err == nil {
+		s.surveyed.Store(asked)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
