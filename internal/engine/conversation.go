@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/jackcache/jackcache/internal/keys"
+	"github.com/jackcache/jackcache/internal/near"
 	"github.com/jackcache/jackcache/internal/record"
 	"github.com/jackcache/jackcache/internal/store"
 )
@@ -82,6 +83,7 @@ type Log struct {
 	Source Source
 	// Partial: there may be more, which this instance does not know of.
 	Partial bool
+	Copy    *Copy // what this process keeps of it: others read the same; nil: nothing
 }
 
 // Messages reads the newest messages of a conversation; zero means all of its
@@ -92,6 +94,23 @@ func (e *Engine) Messages(ctx context.Context, k keys.Key, last int) (log Log, e
 	}
 	t := e.taps.begin(ctx, OpMessages, k)
 	defer t.end(&err)
+	if log, ok := e.freshLog(k, last); ok {
+		t.readLog(log)
+		return log, nil
+	}
+	if log, err = e.messages(ctx, k, last); err == nil {
+		t.readLog(log)
+	}
+	return log, err
+}
+
+// messages is Messages of the store, and keeps a copy.
+func (e *Engine) messages(ctx context.Context, k keys.Key, last int) (log Log, err error) {
+	keeps := e.copies.tier != nil && e.cfg.NearLogs > 0
+	var l near.Lease
+	if keeps {
+		l = e.lease(k)
+	}
 	ctx, end := e.begin(ctx, OpMessages, k.Type())
 	defer end(&err)
 	log.Source = FromShared
@@ -105,10 +124,12 @@ func (e *Engine) Messages(ctx context.Context, k keys.Key, last int) (log Log, e
 	if err != nil {
 		return log, err
 	}
-	t.readLog(log)
 	e.learn(k.Org(), log.Generation)
 	if n := len(log.Messages); n > 0 {
 		e.cfg.Clock.Observe(log.Messages[n-1].Order.Version)
+	}
+	if keeps {
+		e.keepLog(k, last, e.cfg.NearLogs, l, &log)
 	}
 	return log, nil
 }

@@ -59,6 +59,9 @@ type Config struct {
 	Clock       *clock.Clock
 	Timeout     time.Duration // of the store's part in an operation on one key
 	Journaling  *Journaling   // nil: what the store does not take is refused
+	Near        *near.Tier    // nil: no copies are kept of what the store has
+	NearLogs    time.Duration // how long copies of conversations may be given; 0: there are none
+	LogLife     time.Duration // of a conversation, from its last write
 	LoadTimeout time.Duration // of a loader
 	LocalBytes  uint64        // for kinds that are not shared
 	OwnTime     bool          // the store's time is that of Clock; otherwise Clock follows it
@@ -72,10 +75,14 @@ type Engine struct {
 	cfg         Config
 	local       *near.Local
 	flights     flight.Group[Value]
+	leaser      store.Leaser // nil: one process has the store for itself
+	keepers     keepers
+	wake        waker
 	generations *otter.Cache[string, uint64]
 	meters      meters
 	taps        taps
 	journaling  // zero: there is no journal
+	copies      copies
 
 	closed   atomic.Bool
 	stop     chan struct{}
@@ -96,9 +103,10 @@ func New(cfg Config) (*Engine, error) {
 	if err := cfg.Clock.Persist(); err != nil {
 		return nil, err
 	}
-	e := &Engine{cfg: cfg, local: local, generations: generations, stop: make(chan struct{})}
+	e := &Engine{cfg: cfg, local: local, generations: generations, leaser: store.LeaserOf(cfg.Store), stop: make(chan struct{})}
 	e.meters.init()
 	e.openJournal()
+	e.openCopies()
 	e.done.Add(1)
 	go e.persistClock()
 	return e, nil
@@ -127,7 +135,11 @@ func (e *Engine) Close(ctx context.Context) error {
 	e.taps.close()
 	e.stopOnce.Do(func() { close(e.stop) })
 	e.done.Wait()
+	e.keepers.close()
 	e.local.Close()
+	if e.copies.tier != nil {
+		e.copies.tier.Close()
+	}
 	e.generations.StopAllGoroutines()
 	if e.gone != nil {
 		e.gone.StopAllGoroutines()
@@ -176,6 +188,9 @@ func (e *Engine) learn(o keys.Org, g uint64) {
 	e.generations.Compute(o.String(), func(old uint64, found bool) (uint64, otter.ComputeOp) {
 		if found && old >= g {
 			return old, otter.CancelOp
+		}
+		if e.copies.tier != nil {
+			e.copies.tier.DropOrg(o) // before anybody knows g, and takes it for done
 		}
 		return g, otter.WriteOp
 	})
@@ -306,6 +321,7 @@ func (e *Engine) Merge(ctx context.Context, op store.Op) (res store.Result, err 
 	defer t.end(&err)
 	ctx, m := e.measure(e.withoutSpan(ctx), OpImport, op.Key.Type())
 	defer func() { m.end(err) }()
+	defer e.drop(op.Key)
 	ctx, cancel := context.WithTimeout(ctx, mergeTimeout)
 	defer cancel()
 	if e.journal != nil {

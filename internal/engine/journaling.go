@@ -122,6 +122,7 @@ func (e *Engine) write(caller context.Context, operation Operation, derived bool
 	if err := e.journalTakes(derived); err != nil {
 		return w, err
 	}
+	defer e.drop(op.Key)
 	if e.journal != nil {
 		defer e.journal.End(e.journal.Begin())
 	}

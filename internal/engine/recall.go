@@ -188,8 +188,9 @@ func (e *Engine) missed(k keys.Key, at journal.Position, excused func() bool) bo
 	if excused != nil && excused() {
 		return false
 	}
-	e.gone.Set(k.String(), at)
-	e.shared.Missed(k)
+	if e.shared.Missed(k) {
+		e.gone.Set(k.String(), at)
+	}
 	return true
 }
 

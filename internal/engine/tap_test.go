@@ -76,9 +76,11 @@ func TestTapTellsEveryOperation(t *testing.T) {
 			[]Event{{Op: OpSet, ID: "ag…", Source: FromShared, Outcome: Done, Bytes: 3}}},
 		{"get", func() error { return second(f.Get(ctx, agent, shared)) },
 			[]Event{{Op: OpGet, ID: "ag…", Source: FromShared, Outcome: Hit, Bytes: 3}}},
-		{"get many", func() error { return second(f.GetMany(ctx, []keys.Key{agent, other})) },
+		{"get many", func() error { return second(f.GetMany(ctx, []keys.Key{agent, other}, make([]Policy, 2))) },
 			[]Event{{Op: OpGetMany, Source: FromShared, Outcome: Partial, Bytes: 3, Count: 2}}},
-		{"get many of two types", func() error { return second(f.GetMany(ctx, []keys.Key{other, f.phone("org-1", "+16049085475")})) },
+		{"get many of two types", func() error {
+			return second(f.GetMany(ctx, []keys.Key{other, f.phone("org-1", "+16049085475")}, make([]Policy, 2)))
+		},
 			[]Event{{Op: OpGetMany, Type: "-", Source: FromShared, Outcome: Miss, Count: 2}}},
 		{"load", func() error { return second(f.GetOrLoad(ctx, other, shared, load)) }, []Event{
 			{Op: OpLoad, ID: "an…", Source: FromLoader, Outcome: Done, Bytes: 3},

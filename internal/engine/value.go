@@ -2,13 +2,12 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/jackcache/jackcache/internal/clock"
 	"github.com/jackcache/jackcache/internal/keys"
+	"github.com/jackcache/jackcache/internal/near"
 	"github.com/jackcache/jackcache/internal/record"
 	"github.com/jackcache/jackcache/internal/store"
 )
@@ -31,7 +30,8 @@ type Value struct {
 	Version clock.Version
 	Payload []byte
 	Source  Source
-	Shared  bool // others read the same Payload; otherwise it is the caller's
+	Shared  bool  // others read the same Payload; otherwise it is the caller's
+	Copy    *Copy // what this process keeps of it; nil: nothing
 }
 
 // Policy is how values of a kind are kept.
@@ -43,6 +43,11 @@ type Policy struct {
 	// Derived values can be had again from elsewhere: they are written without a
 	// second copy where the journal cannot take one.
 	Derived bool
+	// Near is how long copies may be given from this process, as far as they are
+	// current; zero or less: there are none. Stale lets those be given that need not
+	// be current, where the store is away.
+	Near  time.Duration
+	Stale bool
 }
 
 // Get reads one value.
@@ -53,13 +58,35 @@ func (e *Engine) Get(ctx context.Context, k keys.Key, p Policy) (v Value, err er
 	t := e.taps.begin(ctx, OpGet, k)
 	t.in(p)
 	defer t.end(&err)
-	r, err := e.seen(ctx, k, p)
-	if err != nil {
-		return Value{}, err
+	if v, ok := e.fresh(k, p); ok {
+		t.read(v)
+		return v, nil
 	}
-	v, err = e.read(k, r, p)
+	_, v, err = e.look(ctx, k, p)
 	t.read(v)
 	return v, err
+}
+
+// look reads a value of the store, and keeps a copy. Where the store is away and the
+// kind allows it a copy is what it gives.
+func (e *Engine) look(ctx context.Context, k keys.Key, p Policy) (r seenValue, v Value, err error) {
+	keeps := e.copies.tier != nil && p.Near > 0 && !p.LocalOnly
+	var l near.Lease
+	if keeps {
+		l = e.lease(k)
+	}
+	if r, err = e.seen(ctx, k, p); err != nil {
+		if away(err) {
+			if v, ok := e.stale(k, p); ok {
+				return r, v, nil
+			}
+		}
+		return r, Value{}, err
+	}
+	if v, err = e.read(k, r, p); err == nil && keeps {
+		e.keepValue(k, p, l, r, &v)
+	}
+	return r, v, err
 }
 
 // read turns what a store holds into what a caller sees.
@@ -82,27 +109,57 @@ func (e *Engine) read(k keys.Key, r seenValue, p Policy) (Value, error) {
 	return v, nil
 }
 
-// GetMany reads several values of one organisation in one round trip.
-func (e *Engine) GetMany(ctx context.Context, ks []keys.Key) (vs []Value, err error) {
+// GetMany reads several values of one organisation, each by its policy: those of
+// which there is no current copy in one round trip.
+func (e *Engine) GetMany(ctx context.Context, ks []keys.Key, ps []Policy) (vs []Value, err error) {
 	if err := e.check(); err != nil {
 		return nil, err
 	}
 	t := e.taps.beginMany(ctx, OpGetMany, ks)
 	defer t.end(&err)
-	ctx, end := e.begin(ctx, OpGetMany, "")
-	defer end(&err)
-	rs, err := e.seenMany(ctx, ks)
-	if err != nil {
-		return nil, err
+	vs = make([]Value, len(ks))
+	var missed []int
+	for i, k := range ks {
+		var ok bool
+		if vs[i], ok = e.fresh(k, ps[i]); !ok {
+			missed = append(missed, i)
+		}
 	}
-	vs = make([]Value, len(rs))
-	for i, r := range rs {
-		if vs[i], err = e.read(ks[i], r, Policy{}); err != nil {
+	if len(missed) > 0 {
+		if err := e.lookMany(ctx, ks, ps, missed, vs); err != nil {
 			return nil, err
 		}
 	}
 	t.readAll(vs)
 	return vs, nil
+}
+
+// lookMany reads those of the keys that were missed, and keeps copies.
+func (e *Engine) lookMany(ctx context.Context, ks []keys.Key, ps []Policy, missed []int, vs []Value) (err error) {
+	ctx, end := e.begin(ctx, OpGetMany, "")
+	defer end(&err)
+	names := make([]keys.Key, len(missed))
+	leases := make([]near.Lease, len(missed))
+	for i, at := range missed {
+		names[i] = ks[at]
+		if e.copies.tier != nil && ps[at].Near > 0 {
+			leases[i] = e.lease(ks[at])
+		}
+	}
+	rs, err := e.seenMany(ctx, names)
+	if err != nil {
+		return err
+	}
+	for i, r := range rs {
+		at := missed[i]
+		if vs[at], err = e.read(ks[at], r, ps[at]); err != nil {
+			return err
+		}
+		if e.copies.tier != nil && ps[at].Near > 0 {
+			e.keepValue(ks[at], ps[at], leases[i], r, &vs[at])
+		}
+	}
+	return nil
 }
 
 // Set writes a value and returns its version.
@@ -145,88 +202,6 @@ func (e *Engine) Delete(ctx context.Context, k keys.Key, p Policy, cond store.Co
 	})
 	t.pending(res)
 	return err
-}
-
-// Loader brings a value from where it is kept for good.
-type Loader func(context.Context) ([]byte, error)
-
-// LoadError is what a loader returned.
-type LoadError struct{ Err error }
-
-// Error is that of the loader.
-func (e *LoadError) Error() string { return e.Err.Error() }
-
-// Unwrap gives the loader's error.
-func (e *LoadError) Unwrap() error { return e.Err }
-
-// GetOrLoad reads a value, or loads it once for all callers in this process who
-// miss it at the same time, and keeps what was loaded if nobody wrote
-// meanwhile. When the store is away the loader runs and nothing is kept.
-//
-// Callers share a load only if they missed the same: one who comes after a
-// write, a deletion or an invalidation, wherever it was made, sees another
-// version or generation and does not get a value from before it.
-func (e *Engine) GetOrLoad(ctx context.Context, k keys.Key, p Policy, load Loader) (v Value, err error) {
-	if err := e.check(); err != nil {
-		return Value{}, err
-	}
-	t := e.taps.begin(ctx, OpGet, k)
-	t.in(p)
-	defer t.end(&err)
-	defer func() { t.read(v) }()
-	seen, err := e.seen(ctx, k, p)
-	switch {
-	case err == nil:
-		if v, err := e.read(k, seen, p); err != nil || v.Found {
-			return v, err
-		}
-	case !errors.Is(err, store.ErrUnavailable):
-		return Value{}, err
-	}
-	v, err = e.flights.Do(ctx, flightKey(k, seen, err), e.cfg.LoadTimeout, func(ctx context.Context) (Value, error) {
-		return e.load(ctx, k, p, load)
-	})
-	v.Shared = true
-	return v, err
-}
-
-func flightKey(k keys.Key, seen seenValue, err error) string {
-	if err != nil {
-		return k.String() + " unseen"
-	}
-	return k.String() + " " + seen.Value.Version.String() + " " + strconv.FormatUint(seen.Generation, 16)
-}
-
-func (e *Engine) load(ctx context.Context, k keys.Key, p Policy, load Loader) (Value, error) {
-	seen, missing := e.seen(ctx, k, p)
-	if missing == nil {
-		if v, err := e.read(k, seen, p); err != nil || v.Found {
-			return v, err
-		}
-	}
-	payload, err := e.callLoader(ctx, k, load)
-	if err != nil {
-		return Value{}, err
-	}
-	v := Value{Found: true, Version: e.fillVersion(seen), Payload: payload, Source: FromLoader}
-	if missing == nil {
-		e.fill(ctx, k, p, v, seen)
-	}
-	return v, nil
-}
-
-func (e *Engine) callLoader(ctx context.Context, k keys.Key, load Loader) (payload []byte, err error) {
-	t := e.taps.begin(ctx, OpLoad, k)
-	t.loads()
-	defer t.end(&err)
-	err = errPanicked // until it returns
-	ctx, m := e.measure(ctx, OpLoad, k.Type())
-	defer func() { m.end(err) }()
-	if payload, err = load(ctx); err != nil {
-		return nil, &LoadError{Err: err}
-	}
-	t.wrote(payload)
-	return payload, nil
 }
 
 // seen reads what a key holds, tombstones and old generations included.
@@ -272,47 +247,6 @@ func (e *Engine) seenMany(ctx context.Context, ks []keys.Key) ([]seenValue, erro
 		}
 	}
 	return all, nil
-}
-
-// fillVersion is higher than what was seen and lower than any live write, so
-// that a fill never wins over a write that was acknowledged elsewhere.
-func (e *Engine) fillVersion(seen seenValue) clock.Version {
-	node := e.cfg.Clock.Node()
-	v := clock.Historic(e.cfg.Clock.Time(), node)
-	if seen.Found {
-		if n := seen.Value.Version.Next(node); n.Compare(v) > 0 {
-			return n
-		}
-	}
-	return v
-}
-
-// fill stores a loaded value unless the key changed since it was seen. Failing
-// costs a later load, nothing else, so it is only counted.
-func (e *Engine) fill(ctx context.Context, k keys.Key, p Policy, v Value, seen seenValue) {
-	var err error
-	t := e.taps.begin(ctx, OpFill, k)
-	t.in(p)
-	t.wrote(v.Payload)
-	defer t.end(&err)
-	if p.LocalOnly {
-		r := record.Value{Version: v.Version, Generation: seen.Generation, Stored: append([]byte(nil), v.Payload...)}
-		e.local.Fill(k, r, p.TTL, seen.Value.Version)
-		return
-	}
-	ctx, end := e.begin(ctx, OpFill, k.Type())
-	defer end(&err)
-	stored, flags := record.Compress(v.Payload, p.CompressAbove)
-	cond := store.Condition{Kind: store.IfSeen}
-	if seen.Found {
-		cond.Version = seen.Value.Version
-	}
-	var res store.Result
-	res, err = e.cfg.Store.Apply(ctx, store.Op{
-		Action: store.Set, Key: k, Version: v.Version, Generation: seen.Generation,
-		TTL: p.TTL, Flags: flags, Payload: stored, If: cond,
-	})
-	t.filled(res)
 }
 
 func (e *Engine) localWrite(k keys.Key, r record.Value, ttl time.Duration, cond store.Condition) error {

@@ -68,7 +68,7 @@ func (x *instance) open() {
 	x.clk.Observe(j.Highest())
 	x.r = replay.New(replay.Options{
 		Journal: j, Space: space, Rate: 20000, SetAside: x.aside(), Now: time.Now, Stamp: x.clk.Now, Logger: slog.New(slog.DiscardHandler),
-		Known: x.knows, Restored: func() {},
+		Known: x.knows, Restored: func() {}, Wrote: func(keys.Key) {},
 		Observed: func(o keys.Org, res store.Result) {
 			x.mu.Lock()
 			defer x.mu.Unlock()

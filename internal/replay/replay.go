@@ -35,6 +35,8 @@ type Options struct {
 	// Observed is told of answers of the store.
 	Known    func(keys.Org) uint64
 	Observed func(keys.Org, store.Result)
+	// Wrote is told of each key that was written, before it is recorded.
+	Wrote func(keys.Key)
 	// Restored is called when what a server had lost was applied again.
 	Restored func()
 	Logger   *slog.Logger
@@ -153,6 +155,7 @@ func (r *Replayer) apply(op store.Op) (store.Result, error) {
 	if err != nil {
 		return res, err
 	}
+	r.opts.Wrote(op.Key)
 	r.opts.Observed(op.Key.Org(), res)
 	r.counts.applied.Add(1)
 	if res.Generation < op.Generation && !op.Key.Org().IsZero() {

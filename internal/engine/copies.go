@@ -1,0 +1,219 @@
+package engine
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/jackcache/jackcache/internal/clock"
+	"github.com/jackcache/jackcache/internal/keys"
+	"github.com/jackcache/jackcache/internal/near"
+	"github.com/jackcache/jackcache/internal/record"
+	"github.com/jackcache/jackcache/internal/store"
+)
+
+// Copy is what this process keeps of a value or a conversation. Nobody may change
+// anything that it gives: all who read the same share it. Safe for concurrent use.
+type Copy struct {
+	value Value
+	log   Log
+	most  int // of the newest messages, the log has so many; zero: all
+	text  string
+	bytes int  // of the messages, as stored
+	plain bool // none of them is compressed
+
+	form atomic.Pointer[any]
+}
+
+// Form returns the form that the copy was given first, nil: none was yet.
+func (c *Copy) Form() any {
+	if f := c.form.Load(); f != nil {
+		return *f
+	}
+	return nil
+}
+
+// Shape gives the copy the form in which it is read, and returns that which it was
+// given first. All callers have to make the same one.
+func (c *Copy) Shape(form any) any {
+	c.form.CompareAndSwap(nil, &form)
+	return *c.form.Load()
+}
+
+// Version returns that of the value, as text.
+func (c *Copy) Version() string { return c.text }
+
+// Log returns all that was read of the conversation.
+func (c *Copy) Log() Log { return c.log }
+
+// Fits reports whether all messages, as stored, have together no more than so many
+// bytes, and none is compressed.
+func (c *Copy) Fits(bytes int) bool { return c.plain && c.bytes <= bytes }
+
+// logEntry is about what a message of a copy takes beside its bytes, once it is
+// decoded.
+const logEntry = 300
+
+// copies are what this process keeps of the shared store. The zero copies are none.
+type copies struct {
+	tier    *near.Tier
+	tracked store.Tracked
+}
+
+func (e *Engine) openCopies() {
+	if e.cfg.Near == nil {
+		return
+	}
+	if t := store.TrackedOf(e.cfg.Store); t != nil {
+		e.copies = copies{tier: e.cfg.Near, tracked: t}
+	}
+}
+
+// nearly returns the copy of a key, and whether it is current. What this instance
+// has accepted and the store has not makes none current.
+func (e *Engine) nearly(k keys.Key) (c *Copy, it *near.Item, fresh bool) {
+	it, fresh = e.copies.tier.Get(k, e.copies.tracked.Covers(k))
+	if it == nil {
+		return nil, nil, false
+	}
+	if fresh && e.journal != nil && (e.waits(k) || e.endings.Load() > 0 && e.isEnding(k.Org())) {
+		fresh = false
+	}
+	c, _ = it.Value.(*Copy)
+	return c, it, fresh
+}
+
+// lease is taken before a read that may be kept.
+func (e *Engine) lease(k keys.Key) near.Lease {
+	return e.copies.tier.Lease(k, e.copies.tracked.Covers(k))
+}
+
+// fresh returns the current copy of a value.
+func (e *Engine) fresh(k keys.Key, p Policy) (v Value, ok bool) {
+	if e.copies.tier == nil || p.Near <= 0 {
+		return v, false
+	}
+	c, it, fresh := e.nearly(k)
+	switch {
+	case !fresh:
+		return v, false
+	case it.Absent:
+		return v, true
+	case c == nil:
+		return v, false
+	}
+	v = c.value
+	v.Source, v.Shared, v.Copy = FromNear, true, c
+	return v, true
+}
+
+// stale returns a copy of a value that need not be current, for a kind that may be
+// served so where the store is away.
+func (e *Engine) stale(k keys.Key, p Policy) (v Value, ok bool) {
+	if e.copies.tier == nil || p.Near <= 0 || !p.Stale {
+		return v, false
+	}
+	c, _, _ := e.nearly(k)
+	if c == nil || e.journal != nil && (e.waits(k) || e.isEnding(k.Org())) {
+		return v, false
+	}
+	v = c.value
+	v.Source, v.Shared, v.Copy = FromStale, true, c
+	return v, true
+}
+
+// keepValue keeps what was read of the store under a lease.
+func (e *Engine) keepValue(k keys.Key, p Policy, l near.Lease, r seenValue, v *Value) {
+	if r.source != FromShared {
+		return
+	}
+	it := near.Item{Absent: !v.Found, TTL: min(p.Near, p.TTL)}
+	if v.Found {
+		it.Version, it.Generation, it.Size = v.Version, r.Value.Generation, 2*len(v.Payload)
+		it.TTL = min(it.TTL, e.leftOf(v.Version, p.TTL))
+		v.Copy = &Copy{value: *v, text: v.Version.String()}
+		v.Shared, it.Value = true, v.Copy
+	} else if r.Found { // a deletion has a version
+		it.Version, it.Generation = r.Value.Version, r.Value.Generation
+	}
+	e.copies.tier.Fill(k, l, it)
+}
+
+// leftOf is what is left of the life of something that was written under a version,
+// as far as the version tells.
+func (e *Engine) leftOf(v clock.Version, ttl time.Duration) time.Duration {
+	if at := v.WrittenAt(); !at.IsZero() {
+		return at.Add(ttl).Sub(e.cfg.Clock.Time())
+	}
+	return ttl
+}
+
+// freshLog is fresh for a conversation, of which the newest last messages are
+// wanted.
+func (e *Engine) freshLog(k keys.Key, last int) (log Log, ok bool) {
+	if e.copies.tier == nil || e.cfg.NearLogs <= 0 {
+		return log, false
+	}
+	c, it, fresh := e.nearly(k)
+	switch {
+	case !fresh:
+		return log, false
+	case it.Absent:
+		return Log{Source: FromNear}, true
+	case c == nil:
+		return log, false
+	}
+	if c.most > 0 && len(c.log.Messages) >= c.most && (last == 0 || last > c.most) {
+		return log, false
+	}
+	log = c.log
+	log.Source, log.Copy = FromNear, c
+	log.Messages = newest(log.Messages, last)
+	return log, true
+}
+
+// keepLog keeps what was read of a conversation under a lease.
+func (e *Engine) keepLog(k keys.Key, last int, ttl time.Duration, l near.Lease, log *Log) {
+	if log.Source != FromShared || log.Partial {
+		return
+	}
+	it := near.Item{Absent: len(log.Messages) == 0, TTL: ttl}
+	if n := len(log.Messages); n > 0 {
+		newest := log.Messages[n-1]
+		it.TTL = min(ttl, e.leftOf(newest.Order.Version, e.cfg.LogLife))
+		it.Version, it.Generation = newest.Order.Version, newest.Generation
+		c := &Copy{log: *log, most: last, plain: true}
+		for _, m := range log.Messages {
+			it.Size += 2*len(m.Stored) + logEntry
+			c.bytes += len(m.Stored)
+			c.plain = c.plain && m.Flags&record.Zstd == 0
+		}
+		log.Copy = c
+		it.Value = log.Copy
+	}
+	e.copies.tier.Fill(k, l, it)
+}
+
+// drop ends the copies of keys that this instance has written, or may have.
+func (e *Engine) drop(ks ...keys.Key) {
+	if e.copies.tier == nil {
+		return
+	}
+	for _, k := range ks {
+		e.copies.tier.Drop(k)
+	}
+}
+
+// Wrote tells that the store has got something that waited.
+func (e *Engine) Wrote(k keys.Key) { e.drop(k) }
+
+// Changed implements store.Listener: it wakes who waits for a load of another
+// process. The copies are told before.
+func (e *Engine) Changed(names []string) { e.wake.Changed(names) }
+
+// Near tells of the copies; false: there are none.
+func (e *Engine) Near() (near.Stats, bool) {
+	if e.copies.tier == nil {
+		return near.Stats{}, false
+	}
+	return e.copies.tier.Stats(), true
+}
