@@ -32,6 +32,7 @@ type Cache struct {
 	carrying      *carry.Store     // nil: there was nothing to carry
 	journal       *journal.Journal // nil: there is none
 	replay        *replay.Replayer // nil: there is no journal
+	listener      *listener        // nil: there are no copies
 	journalTime   func() time.Time // the shared store's, as far as known
 }
 
@@ -85,6 +86,7 @@ func (c *Cache) openStore(ctx context.Context) error {
 		cfg.Store, err = c.openEmbedded(clk, record)
 	} else {
 		cfg.Timeout = time.Duration(float64(o.Budget) * storeShare)
+		cfg.NearLogs, cfg.LogLife = max(0, o.Conversation.NearTTL), o.Conversation.TTL
 		err = c.openShared(ctx, &cfg, record)
 	}
 	if err != nil {
@@ -92,6 +94,9 @@ func (c *Cache) openStore(ctx context.Context) error {
 	}
 	if c.engine, err = engine.New(cfg); err != nil {
 		return errors.Join(err, cfg.Store.Close(ctx), c.closeJournal(ctx))
+	}
+	if c.listener != nil {
+		c.listener.engine.Store(c.engine)
 	}
 	if c.replay != nil {
 		c.replay.Start(cfg.Journaling.Shared)
@@ -106,6 +111,12 @@ func (c *Cache) openStore(ctx context.Context) error {
 func (c *Cache) openShared(ctx context.Context, cfg *engine.Config, record *datadir.Record) error {
 	if err := c.openJournal(cfg.Clock); err != nil {
 		return err
+	}
+	if err := c.openNear(); err != nil {
+		return err
+	}
+	if c.listener != nil {
+		cfg.Near = c.listener.tier
 	}
 	shared, err := c.openRedis(ctx, cfg.Timeout, cfg.Clock, record)
 	if err != nil {
@@ -137,7 +148,7 @@ func (c *Cache) closeEngine(ctx context.Context) error {
 // redisOptions are the options of the shared store.
 func (c *Cache) redisOptions(timeout time.Duration, clk *clock.Clock) redisstore.Options {
 	r := c.opts.Redis
-	return redisstore.Options{
+	o := redisstore.Options{
 		Space: c.space, Mode: redisstore.Mode(r.Mode), Addrs: r.Addrs,
 		Access: redisstore.Access{Username: r.Username, Password: r.Password, Credentials: r.Credentials, TLS: r.TLS, CurrentTLS: r.CurrentTLS},
 		Sentinels: redisstore.Access{
@@ -148,6 +159,10 @@ func (c *Cache) redisOptions(timeout time.Duration, clk *clock.Clock) redisstore
 		Timeout: timeout, Clock: clk, Logger: c.opts.Logger, Witness: c.witness(),
 		Tracer: c.opts.tracer(), Meter: c.opts.meter(),
 	}
+	if c.listener != nil { // not a nil one in an interface
+		o.Listener = c.listener
+	}
+	return o
 }
 
 // Close waits until ctx ends for what is under way, then lets go of the store

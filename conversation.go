@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/tidwall/gjson"
@@ -15,10 +16,12 @@ import (
 )
 
 // Conversation is the messages that an organisation exchanges with one phone.
-// It is a small value: make it where it is needed.
+// It is a small value: make it where it is needed. Who reads the same conversation
+// again and again keeps it: that saves reading the phone and making the key.
 type Conversation struct {
 	org   Org
 	phone keys.Phone
+	name  keys.Key
 	err   error
 }
 
@@ -33,7 +36,9 @@ func (o Org) Conversation(phone string) Conversation {
 		c.err = invalid("a conversation belongs to an organisation")
 		return c
 	}
-	c.phone, c.err = o.cache.phone(phone)
+	if c.phone, c.err = o.cache.phone(phone); c.err == nil {
+		c.name = o.conversationKey(c.phone)
+	}
 	return c
 }
 
@@ -104,7 +109,7 @@ func (c Conversation) Clear(ctx context.Context) error {
 	return mapError(ctx, "clear", err)
 }
 
-func (c Conversation) key() keys.Key { return c.org.conversationKey(c.phone) }
+func (c Conversation) key() keys.Key { return c.name }
 
 type writeFunc func(*engine.Engine, context.Context, keys.Key, []engine.Message, engine.Limits) (engine.Written, error)
 
@@ -174,6 +179,9 @@ type ReadOptions struct {
 	MaxBytes int
 	// MaxTokens is the most tokens, as EstimateTokens counts them.
 	MaxTokens int
+	// Shared says that the caller changes nothing of what it gets: others may get the
+	// same. Reads of a copy in this process are quickest so.
+	Shared bool
 }
 
 // Transcript is messages of a conversation, oldest first.
@@ -197,7 +205,22 @@ type RawTranscript struct {
 // Messages returns the newest messages that fit, oldest first. A conversation
 // that does not exist has none.
 func (c Conversation) Messages(ctx context.Context, o ReadOptions) (Transcript, error) {
-	raw, err := c.Raw(ctx, o)
+	log, err := c.read(ctx, o)
+	if err != nil {
+		return Transcript{}, err
+	}
+	if log.Copy != nil && o.MaxBytes == 0 && o.MaxTokens == 0 && log.Copy.Fits(c.org.cache.opts.Conversation.WindowBytes) {
+		all, err := decodeLog(log.Copy)
+		if err != nil {
+			return Transcript{}, err
+		}
+		all = all[len(all)-len(log.Messages):]
+		if !o.Shared {
+			all = own(all)
+		}
+		return Transcript{Messages: all, Complete: true, Source: Source(log.Source)}, nil
+	}
+	raw, err := fit(log, o, c.org.cache.opts.Conversation.WindowBytes)
 	if err != nil {
 		return Transcript{}, err
 	}
@@ -212,23 +235,36 @@ func (c Conversation) Messages(ctx context.Context, o ReadOptions) (Transcript, 
 
 // Raw is Messages without decoding: the bytes are those that were stored.
 func (c Conversation) Raw(ctx context.Context, o ReadOptions) (RawTranscript, error) {
+	log, err := c.read(ctx, o)
+	if err != nil {
+		return RawTranscript{}, err
+	}
+	raw, err := fit(log, o, c.org.cache.opts.Conversation.WindowBytes)
+	if log.Copy != nil && !o.Shared {
+		for i, m := range raw.Messages {
+			raw.Messages[i] = slices.Clone(m)
+		}
+	}
+	return raw, err
+}
+
+func (c Conversation) read(ctx context.Context, o ReadOptions) (log engine.Log, err error) {
 	if c.err != nil {
-		return RawTranscript{}, c.err
+		return log, c.err
 	}
 	if o.Last < 0 || o.MaxBytes < 0 || o.MaxTokens < 0 {
-		return RawTranscript{}, invalid("ReadOptions must not be negative: %+v", o)
+		return log, invalid("ReadOptions must not be negative: %+v", o)
 	}
 	cache := c.org.cache
 	want := cache.opts.Conversation.Window
 	if o.Last > 0 {
 		want = min(want, o.Last)
 	}
-	log, err := cache.engine.Messages(ctx, c.key(), want)
-	if err != nil {
-		return RawTranscript{}, mapError(ctx, "messages", err)
+	if log, err = cache.engine.Messages(ctx, c.key(), want); err != nil {
+		return log, mapError(ctx, "messages", err)
 	}
 	cache.conversations.count(len(log.Messages) > 0)
-	return fit(log, o, cache.opts.Conversation.WindowBytes)
+	return log, nil
 }
 
 // decodedShare is how much larger than the window's bytes, which count what is

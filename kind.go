@@ -59,6 +59,16 @@ type KindOptions struct {
 	// cannot be written they are stored in Redis without a second copy; values that
 	// are not derived are refused then.
 	Derived bool
+	// NearTTL is how long a copy may be given from this process, as far as it is
+	// current. Default TTL, at most DefaultNearTTL; negative: there are no copies.
+	NearTTL time.Duration
+	// Immutable says that nobody changes the values that reads give: slices, maps and
+	// pointers in them are shared by all who read the same. Reads of a copy are
+	// quickest so. Values that are not immutable are decoded anew for each.
+	Immutable bool
+	// ServeStale gives a copy that need not be current where Redis does not answer,
+	// with the Source SourceStale, instead of ErrUnavailable.
+	ServeStale bool
 	// Directory lets the kind be used without an organisation, through
 	// Cache.Directory. Only for the kind with the key type phoneToLead.
 	Directory bool
@@ -89,10 +99,15 @@ func NewKind[T any](o KindOptions) *Kind[T] {
 	orDefault(&o.KeyType, o.Name)
 	orDefault(&o.MaxBytes, DefaultValueBytes)
 	orDefault(&o.CompressAbove, DefaultCompressAbove)
+	orDefault(&o.NearTTL, min(DefaultNearTTL, o.TTL))
+	if o.LocalOnly { // it is in the process anyway
+		o.NearTTL = -1
+	}
 	return &Kind[T]{k: kind{
 		opts: o, typ: keys.Type(o.KeyType), err: checkKind(o),
 		policy: engine.Policy{
 			TTL: o.TTL, Keep: o.TTL + keepMargin, CompressAbove: o.CompressAbove, LocalOnly: o.LocalOnly, Derived: o.Derived,
+			Near: o.NearTTL, Stale: o.ServeStale,
 		},
 	}}
 }
@@ -109,6 +124,45 @@ type Entry[T any] struct {
 	Source  Source
 }
 
+// Ref is one value of a kind: who reads it again and again is spared making its key.
+// Make it with Kind.Ref. It is a small value. Safe for concurrent use.
+type Ref[T any] struct {
+	kind *Kind[T]
+	org  Org
+	key  keys.Key
+	err  error
+}
+
+// Ref returns the value of an id. An id that is not allowed makes every call return
+// ErrInvalid.
+func (k *Kind[T]) Ref(o Org, id string) Ref[T] {
+	key, err := o.key(&k.k, id)
+	return Ref[T]{kind: k, org: o, key: key, err: err}
+}
+
+// Get is Kind.Get.
+func (r Ref[T]) Get(ctx context.Context) (T, error) {
+	e, err := r.Entry(ctx)
+	return e.Value, err
+}
+
+// Entry is Kind.Entry.
+func (r Ref[T]) Entry(ctx context.Context) (Entry[T], error) {
+	if r.err != nil {
+		return Entry[T]{}, r.err
+	}
+	k := r.kind
+	v, err := r.org.cache.engine.Get(ctx, r.key, k.k.policy)
+	if err != nil {
+		return Entry[T]{}, mapError(ctx, "get "+k.k.opts.Name, err)
+	}
+	r.org.cache.count(&k.k, v)
+	if !v.Found {
+		return Entry[T]{}, fmt.Errorf("%s of %s: %w", k.k.opts.Name, r.org, ErrNotFound)
+	}
+	return decodeFor[T](&k.k, v)
+}
+
 // Get returns the value of an id. It returns ErrNotFound when there is none.
 func (k *Kind[T]) Get(ctx context.Context, o Org, id string) (T, error) {
 	e, err := k.Entry(ctx, o, id)
@@ -117,23 +171,11 @@ func (k *Kind[T]) Get(ctx context.Context, o Org, id string) (T, error) {
 
 // Entry is Get with the value's version and where it came from.
 func (k *Kind[T]) Entry(ctx context.Context, o Org, id string) (Entry[T], error) {
-	key, err := o.key(&k.k, id)
-	if err != nil {
-		return Entry[T]{}, err
-	}
-	v, err := o.cache.engine.Get(ctx, key, k.k.policy)
-	if err != nil {
-		return Entry[T]{}, mapError(ctx, "get "+k.k.opts.Name, err)
-	}
-	o.cache.count(&k.k, v)
-	if !v.Found {
-		return Entry[T]{}, fmt.Errorf("%s of %s: %w", k.k.opts.Name, o, ErrNotFound)
-	}
-	return decode[T](v)
+	return k.Ref(o, id).Entry(ctx)
 }
 
-// GetMany returns the values of several ids in one round trip, in the order of
-// ids. Absent ones have the zero Version. At most 100 ids.
+// GetMany returns the values of several ids, in the order of ids: those of which
+// this process has no current copy in one round trip. Absent ones have the zero Version. At most 100 ids.
 func (k *Kind[T]) GetMany(ctx context.Context, o Org, ids ...string) ([]Entry[T], error) {
 	reads := make([]KindID, len(ids))
 	for i, id := range ids {
@@ -146,7 +188,7 @@ func (k *Kind[T]) GetMany(ctx context.Context, o Org, ids ...string) ([]Entry[T]
 	out := make([]Entry[T], len(vs))
 	for i, v := range vs {
 		if v.Found {
-			if out[i], err = decode[T](v); err != nil {
+			if out[i], err = decodeFor[T](&k.k, v); err != nil {
 				return nil, err
 			}
 		}
@@ -202,10 +244,15 @@ func (k *kind) delete(ctx context.Context, o Org, id string, conds []Condition) 
 }
 
 // GetOrLoad returns the value of an id, or calls load for it: once for all
-// callers of this process who miss it at the same time, each of whom keeps the
-// deadline of its own context. What was loaded is kept unless somebody wrote
-// meanwhile. While the store is away load runs and nothing is kept. An error of
+// callers who miss it at the same time, each of whom keeps the deadline of its own
+// context. What was loaded is kept unless somebody wrote meanwhile. An error of
 // load is returned as it is and not kept.
+//
+// Callers of other instances over the same Redis wait for the value, too. They
+// call their own load, once for each instance, where it does not come: after a
+// load that failed, one instance after the other; about a second after the
+// instance that loads was killed; when half of Options.LoadTimeout has passed; and
+// while Redis is away, when nothing is kept either.
 func (k *Kind[T]) GetOrLoad(ctx context.Context, o Org, id string, load func(context.Context) (T, error)) (T, error) {
 	var zero T
 	key, err := o.key(&k.k, id)
@@ -227,7 +274,7 @@ func (k *Kind[T]) GetOrLoad(ctx context.Context, o Org, id string, load func(con
 		return zero, mapError(ctx, "load "+k.k.opts.Name, err)
 	}
 	o.cache.count(&k.k, v)
-	e, err := decode[T](v)
+	e, err := decodeFor[T](&k.k, v)
 	return e.Value, err
 }
 

@@ -69,6 +69,9 @@ type Options struct {
 	// Default half of Budget with Redis, 30 ms with the embedded store.
 	SlowAverage time.Duration
 
+	// Near says how copies of what Redis has are kept in this process.
+	Near NearOptions
+
 	// LocalBytes bounds the kinds that stay in this process. Default 32 MiB.
 	LocalBytes int64
 
@@ -222,6 +225,9 @@ type ConversationOptions struct {
 	// CompressAbove is the size in bytes from which a message is stored
 	// compressed. Default 1 KiB; negative means never.
 	CompressAbove int
+	// NearTTL is how long a copy may be given from this process, as far as it is
+	// current. Default DefaultNearTTL; negative: there are no copies.
+	NearTTL time.Duration
 }
 
 // The defaults of Options.
@@ -261,6 +267,9 @@ const (
 	windowSlack = 32
 	// keepMargin is added to the life of tombstones.
 	keepMargin = time.Minute
+	// shortestFreshness is the least of NearOptions.Freshness: below it a proof that
+	// comes a little late would already make copies stale.
+	shortestFreshness = 500 * time.Millisecond
 	// storeShare is the part of the budget that the store may take; the rest is
 	// for this process.
 	storeShare = 0.72
@@ -287,6 +296,9 @@ func (o Options) withDefaults() Options {
 	}
 	orDefault(&o.SlowAverage, DefaultEmbeddedSlow)
 	orDefault(&o.LocalBytes, DefaultLocalBytes)
+	orDefault(&o.Near.MaxBytes, DefaultNearBytes)
+	orDefault(&o.Near.Share, DefaultNearShare)
+	orDefault(&o.Near.Freshness, DefaultFreshness)
 	orDefault(&o.ForgetFor, DefaultForgetFor)
 	orDefault(&o.Embedded.MaxBytes, DefaultEmbeddedBytes)
 	orDefault(&o.Embedded.Budget, DefaultEmbeddedBudget)
@@ -296,6 +308,7 @@ func (o Options) withDefaults() Options {
 	orDefault(&o.Conversation.MessageBytes, DefaultMessageBytes)
 	orDefault(&o.Conversation.Batch, DefaultBatch)
 	orDefault(&o.Conversation.CompressAbove, DefaultCompressAbove)
+	orDefault(&o.Conversation.NearTTL, min(DefaultNearTTL, o.Conversation.TTL))
 	orDefault(&o.Journal.Mode, JournalRequired)
 	if o.Journal.Mode == JournalMemory {
 		orDefault(&o.Journal.MaxBytes, DefaultMemoryJournal)
@@ -361,6 +374,13 @@ func (o Options) validate() error {
 	between("Conversation.MessageBytes", int64(o.Conversation.MessageBytes), 64, 16<<20)
 	between("Conversation.Batch", int64(o.Conversation.Batch), 1, MaxBatch)
 	between("LocalBytes", o.LocalBytes, 1<<16, 1<<40)
+	if o.Near.MaxBytes >= 0 {
+		between("Near.MaxBytes", o.Near.MaxBytes, 1<<16, 1<<40)
+	}
+	if s := o.Near.Share; !(s > 0 && s <= 1) { // NaN is refused, too
+		bad("Near.Share", s, "what is above 0 and at most 1")
+	}
+	within("Near.Freshness", o.Near.Freshness, shortestFreshness, time.Minute)
 	between("Embedded.MaxBytes", o.Embedded.MaxBytes, 1<<20, 1<<50)
 	switch o.Journal.Mode {
 	case JournalRequired, JournalOptional, JournalMemory, JournalOff:

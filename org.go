@@ -107,8 +107,8 @@ type RawEntry struct {
 	Source  Source
 }
 
-// ReadMany reads several values of several kinds in one round trip, in the
-// order of reads. At most MaxReads.
+// ReadMany reads several values of several kinds, in the order of reads: those of
+// which this process has no current copy in one round trip. At most MaxReads.
 func (o Org) ReadMany(ctx context.Context, reads ...KindID) ([]RawEntry, error) {
 	vs, err := o.getMany(ctx, reads)
 	if err != nil {
@@ -136,8 +136,9 @@ func (o Org) getMany(ctx context.Context, reads []KindID) ([]engine.Value, error
 	}
 	out := make([]engine.Value, len(reads))
 	var (
-		shared []keys.Key
-		at     []int
+		shared   []keys.Key
+		policies []engine.Policy
+		at       []int
 	)
 	for i, r := range reads {
 		k := r.Kind.kind()
@@ -146,7 +147,7 @@ func (o Org) getMany(ctx context.Context, reads []KindID) ([]engine.Value, error
 			return nil, err
 		}
 		if !k.opts.LocalOnly {
-			shared, at = append(shared, key), append(at, i)
+			shared, policies, at = append(shared, key), append(policies, k.policy), append(at, i)
 			continue
 		}
 		if out[i], err = o.cache.engine.Get(ctx, key, k.policy); err != nil {
@@ -154,7 +155,7 @@ func (o Org) getMany(ctx context.Context, reads []KindID) ([]engine.Value, error
 		}
 	}
 	if len(shared) > 0 {
-		vs, err := o.cache.engine.GetMany(ctx, shared)
+		vs, err := o.cache.engine.GetMany(ctx, shared, policies)
 		if err != nil {
 			return nil, mapError(ctx, "get many", err)
 		}

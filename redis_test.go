@@ -23,10 +23,13 @@ func instance(t testing.TB, server *redistest.Server, change ...func(*jackcache.
 	return instanceOf(t, jackcache.RedisOptions{Addrs: []string{server.Addr()}}, change...)
 }
 
-// instanceOf opens an instance of the product over a deployment of Redis.
+// instanceOf opens an instance of the product over a deployment of Redis. It keeps no
+// copies unless copies asks for them: tests of what is stored look at once at what
+// another instance has written.
 func instanceOf(t testing.TB, redis jackcache.RedisOptions, change ...func(*jackcache.Options)) *assistant.Assistant {
 	t.Helper()
 	o := jackcache.Options{DataDir: t.TempDir(), Redis: &redis, Logger: slog.New(slog.DiscardHandler)}
+	o.Near.MaxBytes = -1
 	for _, c := range change {
 		c(&o)
 	}
@@ -43,6 +46,9 @@ func instanceOf(t testing.TB, redis jackcache.RedisOptions, change ...func(*jack
 	})
 	return a
 }
+
+// copies lets an instance keep copies of what is stored, as by default.
+func copies(o *jackcache.Options) { o.Near.MaxBytes = 0 }
 
 // slow gives operations time: tests of what is stored do not test P2.
 func slow(o *jackcache.Options) { o.Budget = 10 * time.Second }

@@ -130,7 +130,7 @@ func refusals(t testing.TB, server *redistest.Server) []string {
 
 // beyond are commands that are only tried, to tell what a server offers, and
 // what the client sends after them.
-var beyond = []string{"client|tracking", "config|get", "discard", "punsubscribe", "sunsubscribe", "unsubscribe"}
+var beyond = []string{"config|get", "discard", "punsubscribe", "sunsubscribe", "unsubscribe"}
 
 // deployment is servers whose users the tests change.
 type deployment struct {

@@ -57,6 +57,7 @@ type Stats struct {
 	// append, replace, messages, invalidate, import, fill, load, list.
 	Operations map[string]OperationStats
 	Local      LocalStats
+	Near       NearStats
 	Journal    JournalStats
 }
 
@@ -88,7 +89,7 @@ func (c *Cache) Stats() Stats {
 	}
 	s.Local.Entries, s.Local.Bytes = c.engine.Local()
 	s.Local.MaxBytes = c.opts.LocalBytes
-	s.Journal = c.journalStats()
+	s.Journal, s.Near = c.journalStats(), c.nearStats()
 	return s
 }
 
@@ -116,6 +117,7 @@ type Health struct {
 	Problems []string
 	Store    StoreHealth
 	Journal  JournalStats
+	Near     NearHealth
 }
 
 // StoreHealth tells how the store is. Zero fields are not known.
@@ -156,6 +158,9 @@ type NodeHealth struct {
 	MaxMemoryPolicy string
 	Tracking        bool     // it tells clients which keys changed
 	Missing         []string // commands that are needed and that it refuses
+
+	// Near is whether copies of what it has may be given.
+	Near NearProof
 }
 
 // Health reports from what is known: it never waits for the store.
@@ -169,7 +174,7 @@ func (c *Cache) Health() Health {
 	for _, n := range s.Nodes {
 		h.Store.Nodes = append(h.Store.Nodes, nodeHealth(n))
 	}
-	h.Journal = c.journalStats()
+	h.Journal, h.Near = c.journalStats(), c.nearHealth(h.Store.Nodes)
 	h.Problems = append(h.Problems, s.Warnings...)
 	h.Problems = append(h.Problems, c.journalProblems(h.Journal)...)
 	if s.State != store.Up {
@@ -194,5 +199,6 @@ func nodeHealth(n store.NodeHealth) NodeHealth {
 		UsedBytes: n.UsedBytes, MaxBytes: n.MaxBytes, Keys: n.Keys, InFlight: n.InFlight, Reconnects: n.Reconnects,
 		Version: n.Offers.Version, Role: n.Offers.Role, Replicas: n.Offers.Replicas, Persistence: n.Offers.Persistence,
 		MaxMemoryPolicy: n.Offers.Eviction, Tracking: n.Offers.Tracking, Missing: n.Offers.Missing,
+		Near: nearProof(n.Tracking),
 	}
 }

@@ -91,14 +91,14 @@ func NewKinds(t TTLs) Kinds {
 		LeadToPhone: jackcache.NewKind[Phone](jackcache.KindOptions{
 			Name: LeadToPhoneKind, ID: jackcache.LeadID, TTL: t.Lead,
 		}),
-		LeadData:    raw(jackcache.KindOptions{Name: "leadData", KeyType: "lead", ID: jackcache.LeadID, TTL: t.LeadData, Derived: true}),
-		History:     raw(jackcache.KindOptions{Name: "conversationHistory", KeyType: "history", ID: jackcache.PhoneID, TTL: t.History, Derived: true}),
-		AgentConfig: raw(jackcache.KindOptions{Name: "agentConfig", TTL: t.AgentConfig, Derived: true}),
+		LeadData:    raw(jackcache.KindOptions{Name: "leadData", KeyType: "lead", ID: jackcache.LeadID, TTL: t.LeadData, Derived: true, ServeStale: true}),
+		History:     raw(jackcache.KindOptions{Name: "conversationHistory", KeyType: "history", ID: jackcache.PhoneID, TTL: t.History, Derived: true, ServeStale: true}),
+		AgentConfig: raw(jackcache.KindOptions{Name: "agentConfig", TTL: t.AgentConfig, Derived: true, ServeStale: true}),
 		Organization: raw(jackcache.KindOptions{
-			Name: "organizationData", KeyType: "organization", ID: jackcache.NoID, TTL: t.Organization, Derived: true,
+			Name: "organizationData", KeyType: "organization", ID: jackcache.NoID, TTL: t.Organization, Derived: true, ServeStale: true,
 		}),
 		PreComputedContext: raw(jackcache.KindOptions{
-			Name: "preComputedContext", KeyType: "precomputed", ID: jackcache.PhoneID, TTL: t.PreComputedContext, Derived: true,
+			Name: "preComputedContext", KeyType: "precomputed", ID: jackcache.PhoneID, TTL: t.PreComputedContext, Derived: true, ServeStale: true,
 		}),
 		SSEResponse: raw(jackcache.KindOptions{Name: "sseResponse", KeyType: "sse", TTL: t.SSEResponse, LocalOnly: true}),
 	}

@@ -120,6 +120,8 @@ func (s *session) open(ctx context.Context, change func(*jackcache.Options)) (*a
 		return nil, err
 	}
 	change(&o)
+	// What one instance has written the other looks for at once.
+	o.Near.MaxBytes = -1
 	return assistant.Open(ctx, o, s.o.TTLs)
 }
 

@@ -1,0 +1,226 @@
+package jackcache_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackcache/jackcache"
+	"github.com/jackcache/jackcache/internal/redistest"
+)
+
+// warm reads until it is answered by a copy.
+func warm(t testing.TB, what string, source func() jackcache.Source) {
+	t.Helper()
+	eventually(t, 10*time.Second, what+" is answered by a copy", func() bool { return source() == jackcache.SourceNear })
+}
+
+// A copy is given from this process until anybody changes the key: another
+// instance, this one, or somebody with redis-cli.
+func TestNear(t *testing.T) {
+	server := redistest.Start(t)
+	a, b := instance(t, server, copies, patient), instance(t, server, copies, patient)
+	ctx, org := t.Context(), b.Cache.Org("org-1")
+	set := func(v string) {
+		t.Helper()
+		if _, err := a.Kinds.AgentConfig.Set(ctx, a.Cache.Org("org-1"), "x", raw(v)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := func() (e jackcache.Entry[json.RawMessage]) {
+		t.Helper()
+		e, err := b.Kinds.AgentConfig.Entry(ctx, org, "x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	set(`1`)
+	warm(t, "a value", func() jackcache.Source { return read().Source })
+	for i := range 200 {
+		want := fmt.Sprint(i + 2)
+		set(want)
+		eventually(t, time.Second, "the new value", func() bool { return string(read().Value) == want })
+	}
+	warm(t, "a value again", func() jackcache.Source { return read().Source })
+	do(t, server, "DEL", b.Cache.KeyPrefix()+"agentConfig:org-1:x")
+	eventually(t, time.Second, "the key is gone", func() bool {
+		_, err := b.Kinds.AgentConfig.Entry(ctx, org, "x")
+		return err != nil
+	})
+}
+
+// What an instance has written it reads at once, whatever copies it had.
+func TestNearOwnWrites(t *testing.T) {
+	server := redistest.Start(t)
+	a := instance(t, server, copies, patient)
+	ctx, org := t.Context(), a.Cache.Org("org-1")
+	conv := org.Conversation(phone(1))
+	var all sync.WaitGroup
+	stop := make(chan struct{})
+	for range 2 { // readers keep copies all the time
+		all.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					_, _ = a.Kinds.AgentConfig.Get(ctx, org, "x")
+					_, _ = conv.Messages(ctx, jackcache.ReadOptions{})
+				}
+			}
+		})
+	}
+	for i := range 300 {
+		want := fmt.Sprint(i)
+		if _, err := a.Kinds.AgentConfig.Set(ctx, org, "x", raw(want)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := a.Kinds.AgentConfig.Get(ctx, org, "x"); err != nil || string(got) != want {
+			t.Fatalf("value %s, %v; want %s", got, err, want)
+		}
+		if i%10 > 0 {
+			continue
+		}
+		if _, err := conv.Append(ctx, message(want, "hi")); err != nil {
+			t.Fatal(err)
+		}
+		got := idsOf(t, conv)
+		if len(got) == 0 || got[len(got)-1] != want {
+			t.Fatalf("messages %v; want %s at the end", got, want)
+		}
+	}
+	close(stop)
+	all.Wait()
+	if s := a.Cache.Stats().Near; s.Fresh == 0 {
+		t.Errorf("no read was answered by a copy: %+v", s)
+	}
+}
+
+// Who gets a value may change it: nobody else sees that.
+func TestNearIsCopied(t *testing.T) {
+	server := redistest.Start(t)
+	a := instance(t, server, copies, patient)
+	ctx, org := t.Context(), a.Cache.Org("org-1")
+	conv := org.Conversation(phone(1))
+	if _, err := a.Kinds.AgentConfig.Set(ctx, org, "x", raw(`"value"`)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conv.Append(ctx, message("m", "hi")); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		v, err := a.Kinds.AgentConfig.Get(ctx, org, "x")
+		if err != nil || string(v) != `"value"` {
+			t.Fatalf("value %s, %v", v, err)
+		}
+		copy(v, "AAAA")
+		for _, o := range []jackcache.ReadOptions{{}, {Last: 1}, {MaxBytes: 1000}} {
+			got, err := conv.Messages(ctx, o)
+			if err != nil || len(got.Messages) != 1 || !json.Valid(got.Messages[0].JSON) {
+				t.Fatalf("messages %+v, %v", got, err)
+			}
+			copy(got.Messages[0].JSON, "AAAA")
+			r, err := conv.Raw(ctx, o)
+			if err != nil || len(r.Messages) != 1 || !json.Valid(r.Messages[0]) {
+				t.Fatalf("raw %s, %v", r.Messages, err)
+			}
+			copy(r.Messages[0], "AAAA")
+		}
+	}
+	warm(t, "the conversation", func() jackcache.Source {
+		got, err := conv.Messages(ctx, jackcache.ReadOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got.Source
+	})
+}
+
+// A copy of the newest messages does not stand for more of them.
+func TestNearPart(t *testing.T) {
+	server := redistest.Start(t)
+	a := instance(t, server, copies, patient)
+	ctx, conv := t.Context(), a.Cache.Org("org-1").Conversation(phone(1))
+	var want []string
+	for i := range 30 {
+		want = append(want, fmt.Sprint("m-", i))
+		if _, err := conv.Append(ctx, message(want[i], "hi")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for round := range 20 {
+		for _, n := range []int{5, 3, 10, 40, 0, 7} {
+			got, err := conv.Messages(ctx, jackcache.ReadOptions{Last: n})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var ids []string
+			for _, m := range got.Messages {
+				ids = append(ids, m.ID)
+			}
+			expect := want
+			if n > 0 && n < len(want) {
+				expect = want[len(want)-n:]
+			}
+			if !slices.Equal(ids, expect) {
+				t.Fatalf("round %d, last %d (%v): %v", round, n, got.Source, ids)
+			}
+		}
+	}
+}
+
+// An invalidation ends the copies of its organisation, and no others.
+func TestNearInvalidate(t *testing.T) {
+	server := redistest.Start(t)
+	a, b := instance(t, server, copies, patient), instance(t, server, copies, patient)
+	ctx := t.Context()
+	source := func(org string) jackcache.Source {
+		e, err := b.Kinds.AgentConfig.Entry(ctx, b.Cache.Org(org), "x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e.Source
+	}
+	for _, org := range []string{"org-1", "org-2"} {
+		if _, err := a.Kinds.AgentConfig.Set(ctx, a.Cache.Org(org), "x", raw(`1`)); err != nil {
+			t.Fatal(err)
+		}
+		warm(t, org, func() jackcache.Source { return source(org) })
+	}
+	if err := a.Cache.Org("org-1").Invalidate(ctx); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, time.Second, "the value is gone", func() bool {
+		_, err := b.Kinds.AgentConfig.Get(ctx, b.Cache.Org("org-1"), "x")
+		return err != nil
+	})
+	if got := source("org-2"); got != jackcache.SourceNear {
+		t.Errorf("the other organisation is answered by %v", got)
+	}
+}
+
+// While Redis hangs a kind that allows it is served from copies, and says so.
+func TestNearFrozen(t *testing.T) {
+	server := redistest.Start(t)
+	a, b := instance(t, server, copies, patient), instance(t, server, copies, patient)
+	ctx := t.Context()
+	if _, err := a.Kinds.AgentConfig.Set(ctx, a.Cache.Org("org-1"), "x", raw(`1`)); err != nil {
+		t.Fatal(err)
+	}
+	read := func() jackcache.Source {
+		e, err := b.Kinds.AgentConfig.Entry(ctx, b.Cache.Org("org-1"), "x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e.Source
+	}
+	warm(t, "a value", read)
+	server.Freeze()
+	eventually(t, 5*time.Second, "the copy is not taken for current", func() bool { return read() == jackcache.SourceStale })
+	server.Thaw()
+	warm(t, "a value after it", read)
+}
