@@ -59,6 +59,7 @@ type fullHealth struct {
 	Problems      []string           `json:"problems"`
 	Store         storeHealth        `json:"store"`
 	Journal       *journalStats      `json:"journal,omitempty"`
+	Near          nearHealth         `json:"near"`
 	Latency       map[string]latency `json:"latency"`
 
 	ActiveSSEConnections  int         `json:"activeSseConnections"`
@@ -110,6 +111,8 @@ type nodeHealth struct {
 	MaxMemoryPolicy string   `json:"maxmemoryPolicy,omitempty"`
 	Tracking        bool     `json:"tracking"`
 	MissingCommands []string `json:"missingCommands,omitempty"`
+
+	Near *nearProof `json:"near,omitempty"` // whether copies of what it has are current
 }
 
 type latency struct {
@@ -161,6 +164,7 @@ func (s *Server) getHealth(x *exchange) error {
 	f := fullHealth{
 		briefHealth: brief, Version: s.opts.Version, UptimeSeconds: int64(x.begun.Sub(st.Started).Seconds()),
 		Draining: s.draining.Load(), Problems: append([]string{}, h.Problems...), Store: toStoreHealth(h.Store), Journal: toJournalStats(h.Journal),
+		Near:    toNearHealth(h.Near),
 		Latency: make(map[string]latency), Redis: toRedisHealth(h, st),
 	}
 	for name, o := range st.Operations {
@@ -178,6 +182,7 @@ func toStoreHealth(s jackcache.StoreHealth) storeHealth {
 			Addr: n.Addr, State: n.State, Since: n.Since.UTC(), Problem: n.Problem, UsedBytes: n.UsedBytes, MaxBytes: n.MaxBytes,
 			Keys: n.Keys, InFlight: n.InFlight, Reconnects: n.Reconnects, Version: n.Version, Role: n.Role, Replicas: n.Replicas,
 			Persistence: n.Persistence, MaxMemoryPolicy: n.MaxMemoryPolicy, Tracking: n.Tracking, MissingCommands: n.Missing,
+			Near: toNearProof(n.Near),
 		})
 	}
 	return storeHealth{

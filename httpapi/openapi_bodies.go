@@ -99,7 +99,7 @@ var described = map[string]reflect.Type{
 	"ImportReport": reflect.TypeFor[migrate.Report](), "Line": reflect.TypeFor[describedLine](),
 	"BriefHealth": reflect.TypeFor[briefHealth](), "FullHealth": reflect.TypeFor[fullHealth](),
 	"MonitoredOperation": reflect.TypeFor[monitored](), "MonitorSummary": reflect.TypeFor[summarised](),
-	"Store": reflect.TypeFor[storeHealth](), "Journal": reflect.TypeFor[journalStats](), "Stats": reflect.TypeFor[stats](), "Problem": reflect.TypeFor[problem](),
+	"Store": reflect.TypeFor[storeHealth](), "Journal": reflect.TypeFor[journalStats](), "Near": reflect.TypeFor[nearStats](), "Stats": reflect.TypeFor[stats](), "Problem": reflect.TypeFor[problem](),
 }
 
 // schemas makes the schemas of described; a type within another is referred to.

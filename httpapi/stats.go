@@ -23,6 +23,7 @@ type stats struct {
 	Kinds      map[string]kindStats      `json:"kinds"`
 	Operations map[string]operationStats `json:"operations"`
 	Local      localStats                `json:"local"`
+	Near       nearStats                 `json:"near"`
 
 	Migration migrationStats `json:"migration"`
 	Cache     cacheStats     `json:"cache"`
@@ -111,7 +112,7 @@ func (s *Server) getStats(x *exchange) error {
 		UptimeSeconds: int64(x.begun.Sub(st.Started).Seconds()),
 		Health:        string(h.Status), Problems: append([]string{}, h.Problems...), Store: toStoreHealth(h.Store), Journal: toJournalStats(st.Journal),
 		Kinds: make(map[string]kindStats, len(st.Kinds)), Operations: make(map[string]operationStats, len(st.Operations)),
-		Local: localStats(st.Local), Migration: s.migrated.stats(), Cache: s.cacheStats(h, st),
+		Local: localStats(st.Local), Near: toNearStats(st.Near), Migration: s.migrated.stats(), Cache: s.cacheStats(h, st),
 	}
 	for name, k := range st.Kinds {
 		out.Kinds[name] = kindStats{

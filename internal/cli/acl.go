@@ -37,9 +37,13 @@ It asks no server. The password stands as PASSWORD in it; --hash puts the SHA-25
 the password in the settings there instead, which Redis takes as well. Who sees it
 can try passwords against it.
 
+client|tracking is what copies in the process need (JACKCACHE_NEAR_BYTES): with it Redis
+tells which keys changed, of the keys that the user may see. Without the right all
+works, every read asks Redis, and 'jackcache health' says so.
+
 At its start jackcache tries a few more commands, to tell what the server offers:
-CONFIG GET save and CLIENT TRACKING, the latter on a connection that it leaves with
-DISCARD and UNSUBSCRIBE. They are refused, which does no harm and shows in ACL LOG.`,
+CONFIG GET save, and what leaves the connection on which CLIENT TRACKING was tried
+(DISCARD, UNSUBSCRIBE). They are refused, which does no harm and shows in ACL LOG.`,
 		Example: `  jackcache acl
   jackcache acl --user cache --hash | redis-cli -h redis.internal --user admin --askpass
   REDIS_MODE=sentinel REDIS_SENTINEL_MASTER=main jackcache acl --sentinels`,

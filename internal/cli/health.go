@@ -22,6 +22,8 @@ type health struct {
 	Timestamp     time.Time `json:"timestamp"`
 	Store         store     `json:"store"`
 	Journal       *journal  `json:"journal"`
+
+	Near nearHealth `json:"near"`
 }
 
 type store struct {
@@ -46,6 +48,8 @@ type node struct {
 	Replicas        int       `json:"replicas"`
 	Persistence     string    `json:"persistence"`
 	MaxMemoryPolicy string    `json:"maxmemoryPolicy"`
+
+	Near *nearProof `json:"near"` // nil: no copies are kept
 }
 
 // String tells of a server what an operator asks first.
@@ -57,6 +61,9 @@ func (n node) String() string {
 	}
 	if n.Problem != "" {
 		parts = append(parts, n.Problem)
+	}
+	if n.Near != nil {
+		parts = append(parts, n.Near.String())
 	}
 	return strings.Join(parts, ", ")
 }
@@ -145,6 +152,7 @@ func (a *app) showHealth(h health) error {
 	for _, n := range s.Nodes {
 		fmt.Fprintln(a.out, "  "+printable(n.String()))
 	}
+	showNearHealth(a.out, h.Near)
 	showJournal(a.out, h.Journal, h.Timestamp)
 	return err
 }

@@ -242,11 +242,14 @@ func (s *settings) options(log logger) (jackcache.Options, assistant.TTLs) {
 				AfterRedis: value[string](s, "JACKCACHE_STORE") == embedded || s.set("USE_REDIS") && !value[bool](s, "USE_REDIS"),
 			},
 			Journal: s.journal(),
+			Near: jackcache.NearOptions{
+				MaxBytes: bytes("JACKCACHE_NEAR_BYTES"), Share: value[float64](s, "JACKCACHE_NEAR_SHARE"), Freshness: duration("JACKCACHE_FRESHNESS"),
+			},
 			Conversation: jackcache.ConversationOptions{
 				TTL: duration("JACKCACHE_TTL_CONVERSATION_CONTEXT"), MaxLife: duration("JACKCACHE_MAX_LIFE"),
 				Window: value[int](s, "JACKCACHE_WINDOW"), WindowBytes: int(bytes("JACKCACHE_WINDOW_BYTES")),
 				MessageBytes: int(bytes("JACKCACHE_MESSAGE_BYTES")), Batch: value[int](s, "JACKCACHE_BATCH"),
-				CompressAbove: int(bytes("JACKCACHE_MESSAGE_COMPRESS_ABOVE")),
+				CompressAbove: int(bytes("JACKCACHE_MESSAGE_COMPRESS_ABOVE")), NearTTL: s.nearTTL(),
 			},
 			Directory: value[bool](s, "JACKCACHE_DIRECTORY"), PhoneRegion: value[string](s, "JACKCACHE_PHONE_REGION"),
 			Budget: duration("JACKCACHE_BUDGET"), SlowAverage: duration("JACKCACHE_SLOW_AVERAGE"), LocalBytes: bytes("JACKCACHE_LOCAL_BYTES"),
@@ -269,6 +272,19 @@ func (s *settings) journal() jackcache.JournalOptions {
 		j.MaxBytes = value[int64](s, "JACKCACHE_JOURNAL_BYTES") // else its own default
 	}
 	return j
+}
+
+// nearTTL is how long copies of conversations may be given; zero: the default, which
+// depends on their life.
+func (s *settings) nearTTL() time.Duration {
+	switch d := value[time.Duration](s, "JACKCACHE_NEAR_TTL"); {
+	case !s.set("JACKCACHE_NEAR_TTL"):
+		return 0
+	case d == 0:
+		return -1
+	default:
+		return d
+	}
 }
 
 // store names the store in use, without secrets.

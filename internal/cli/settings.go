@@ -98,6 +98,16 @@ var table = []group{
 		{env: "JACKCACHE_LOCAL_BYTES", value: size{1 << 16, 1 << 40}, def: bytesText(jackcache.DefaultLocalBytes),
 			help: "The most that kinds which stay in the process keep."},
 	}},
+	{"Copies of what Redis has, in the process", []setting{
+		{env: "JACKCACHE_NEAR_BYTES", value: sizeOrOff{size{1 << 16, 1 << 40}}, def: bytesText(jackcache.DefaultNearBytes),
+			help: "The most that copies take, with keys and what keeping them costs. off or 0: there are none, and every read asks Redis."},
+		{env: "JACKCACHE_NEAR_SHARE", value: part{}, def: partText(jackcache.DefaultNearShare),
+			help: "The part of it that one organisation may have, so that one with much traffic does not push out the others."},
+		{env: "JACKCACHE_FRESHNESS", value: span{500 * time.Millisecond, time.Minute}, def: spanText(jackcache.DefaultFreshness),
+			help: "How old the proof may be by which a copy counts as current: later than that after a write no instance gives the older value."},
+		{env: "JACKCACHE_NEAR_TTL", value: span{0, jackcache.MaxTTL}, def: spanText(jackcache.DefaultNearTTL),
+			help: "How long a copy of a conversation may be given, as far as it is current. 0s: there are none of conversations. Without it, no longer than conversations live."},
+	}},
 	{"Redis", []setting{
 		{env: "REDIS_MODE", value: words{standalone, sentinel, cluster}, def: standalone,
 			help: "How the servers belong together: one, or one with replicas; a master that Sentinels watch over; a Cluster."},

@@ -43,6 +43,7 @@ func TestDefaultsAreThoseOfThePackages(t *testing.T) {
 		Journal: jackcache.JournalOptions{
 			Mode: jackcache.JournalRequired, MaxBytes: jackcache.DefaultJournalBytes, Window: jackcache.DefaultJournalWindow, ReplayRate: jackcache.DefaultReplayRate,
 		},
+		Near: jackcache.NearOptions{MaxBytes: jackcache.DefaultNearBytes, Share: jackcache.DefaultNearShare, Freshness: jackcache.DefaultFreshness},
 		Conversation: jackcache.ConversationOptions{
 			TTL: jackcache.DefaultConversationTTL, Window: jackcache.DefaultWindow, WindowBytes: jackcache.DefaultWindowBytes,
 			MessageBytes: jackcache.DefaultMessageBytes, Batch: jackcache.DefaultBatch, CompressAbove: jackcache.DefaultCompressAbove,
@@ -65,6 +66,7 @@ func TestEverySettingHasAnEffect(t *testing.T) {
 		"REDIS_MODE=sentinel", "REDIS_SENTINEL_MASTER=m", "REDIS_SENTINEL_USERNAME=su", "REDIS_SENTINEL_PASSWORD=sp",
 		"JACKCACHE_REDIS_IN_FLIGHT=30", "JACKCACHE_REDIS_CONNECTIONS=3", "JACKCACHE_DATA_DIR=d", "JACKCACHE_EMBEDDED_BYTES=1GiB", "JACKCACHE_EMBEDDED_BUDGET=1s",
 		"JACKCACHE_JOURNAL=optional", "JACKCACHE_JOURNAL_BYTES=7MiB", "JACKCACHE_JOURNAL_WINDOW=3h", "JACKCACHE_REPLAY_RATE=500",
+		"JACKCACHE_NEAR_BYTES=12MiB", "JACKCACHE_NEAR_SHARE=0.25", "JACKCACHE_FRESHNESS=2s", "JACKCACHE_NEAR_TTL=40s",
 		"JACKCACHE_TTL_CONVERSATION_CONTEXT=1m", "JACKCACHE_MAX_LIFE=2h", "JACKCACHE_WINDOW=4", "JACKCACHE_WINDOW_BYTES=5kB",
 		"JACKCACHE_MESSAGE_BYTES=6000", "JACKCACHE_BATCH=7", "JACKCACHE_MESSAGE_COMPRESS_ABOVE=8KiB", "JACKCACHE_DIRECTORY=on",
 		"JACKCACHE_PHONE_REGION=de", "JACKCACHE_BUDGET=9ms", "JACKCACHE_LOCAL_BYTES=10MB", "JACKCACHE_FORGET_FOR=11d",
@@ -85,8 +87,10 @@ func TestEverySettingHasAnEffect(t *testing.T) {
 		},
 		Embedded: jackcache.EmbeddedOptions{MaxBytes: 1 << 30, Budget: time.Second},
 		Journal:  jackcache.JournalOptions{Mode: jackcache.JournalOptional, MaxBytes: 7 << 20, Window: 3 * time.Hour, ReplayRate: 500},
+		Near:     jackcache.NearOptions{MaxBytes: 12 << 20, Share: 0.25, Freshness: 2 * time.Second},
 		Conversation: jackcache.ConversationOptions{
 			TTL: time.Minute, MaxLife: 2 * time.Hour, Window: 4, WindowBytes: 5000, MessageBytes: 6000, Batch: 7, CompressAbove: 8192,
+			NearTTL: 40 * time.Second,
 		},
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -98,6 +102,26 @@ func TestEverySettingHasAnEffect(t *testing.T) {
 	}
 	if ttls != wantTTLs {
 		t.Errorf("lives %+v, want %+v", ttls, wantTTLs)
+	}
+}
+
+// Copies can be switched off, all of them or those of conversations.
+func TestNearSettings(t *testing.T) {
+	for _, off := range []string{"off", "OFF", "0", "0B"} {
+		s, wrong := given(t, "JACKCACHE_NEAR_BYTES="+off, "JACKCACHE_NEAR_TTL=0s")
+		o, _ := s.options(nil)
+		if wrong != "" || o.Near.MaxBytes != -1 || o.Conversation.NearTTL != -1 {
+			t.Errorf("%s: %+v, %v; %s", off, o.Near, o.Conversation.NearTTL, wrong)
+		}
+	}
+	for _, bad := range []string{
+		"JACKCACHE_NEAR_BYTES=1", "JACKCACHE_NEAR_BYTES=on", "JACKCACHE_NEAR_SHARE=0", "JACKCACHE_NEAR_SHARE=1.5",
+		"JACKCACHE_FRESHNESS=100ms", "JACKCACHE_FRESHNESS=2m", "JACKCACHE_NEAR_TTL=-1s",
+	} {
+		name, _, _ := strings.Cut(bad, "=")
+		if _, wrong := given(t, bad); !strings.Contains(wrong, name+" is ") {
+			t.Errorf("%s: %q", bad, wrong)
+		}
 	}
 }
 
@@ -275,6 +299,9 @@ func TestValues(t *testing.T) {
 		{size{0, 1 << 40}, "64KiB", int64(64 << 10)}, {size{0, 1 << 40}, "1 mb", int64(1e6)}, {size{0, 1 << 40}, "7", int64(7)},
 		{size{0, 1 << 40}, "7B", int64(7)}, {size{8, 1 << 40}, "7", nil}, {size{0, 1 << 40}, "2TiB", nil}, {size{0, 1 << 40}, "-1", nil},
 		{size{0, 1 << 62}, "9999999999TiB", nil}, {size{0, 1}, "KiB", nil},
+		{sizeOrOff{size{8, 1 << 40}}, "Off", int64(-1)}, {sizeOrOff{size{8, 1 << 40}}, "0 MiB", int64(-1)}, {sizeOrOff{size{8, 1 << 40}}, "7", nil},
+		{sizeOrOff{size{8, 1 << 40}}, "8", int64(8)}, {sizeOrOff{size{8, 1 << 40}}, "-1", nil}, {sizeOrOff{size{8, 1 << 40}}, "", nil},
+		{part{}, "0.5", 0.5}, {part{}, "1", 1.0}, {part{}, "0", nil}, {part{}, "1.1", nil}, {part{}, "NaN", nil}, {part{}, "half", nil},
 		{hostPort{}, ":8080", ":8080"}, {hostPort{}, "8080", nil}, {hostPort{}, "h:99999", nil}, {hostPort{}, "h:http", nil},
 		{words{"a", "b"}, "A", "a"}, {words{"a", "b"}, "c", nil},
 		{region{}, "gb", "GB"}, {region{}, "ZZ", nil},

@@ -17,6 +17,7 @@ type stats struct {
 	Timestamp     time.Time `json:"timestamp"`
 	Store         store     `json:"store"`
 	Journal       *journal  `json:"journal"`
+	Near          nearStats `json:"near"`
 	Kinds         map[string]struct {
 		Hits       uint64  `json:"hits"`
 		Misses     uint64  `json:"misses"`
@@ -45,10 +46,12 @@ func (a *app) statsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "stats",
 		Short: "Print hits, counts and latencies since the server started",
-		Long: `Prints reads by kind, and operations with their latencies: counts and means since
-the start of the server, percentiles of the last one to two minutes.`,
+		Long: `Prints reads by kind, operations with their latencies, the copies that the process
+keeps of what Redis has, and the journal: counts and means since the start of the
+server, percentiles of the last one to two minutes.`,
 		Example: `  jackcache stats
-  jackcache stats --json | jq .kinds`,
+  jackcache stats --json | jq .kinds
+  jackcache stats --json | jq .near`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.with(cmd.Context(), existing, a.stats)
@@ -68,6 +71,7 @@ func (a *app) stats(ctx context.Context, c *client) error {
 	fmt.Fprintf(a.out, "store %s, %s keys, %s, keys begin with %s, version %s, up %s\n",
 		s.Store.Kind, grouped(s.Store.Keys), bytesShown(s.Store.UsedBytes), s.Cache.Cache.Config.KeyPrefix,
 		printable(s.Version), time.Duration(s.UptimeSeconds)*time.Second)
+	showNear(a.out, s.Near)
 	showJournal(a.out, s.Journal, s.Timestamp)
 	fmt.Fprintln(a.out)
 	var kinds [][]any

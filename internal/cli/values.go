@@ -143,6 +143,28 @@ func bytesText(n int64) string {
 	return fmt.Sprintf("%dB", n)
 }
 
+// sizeOrOff is a size, or off, which 0 means, too; int64, -1 for off.
+type sizeOrOff struct{ size }
+
+func (n sizeOrOff) parse(s string) (any, bool) {
+	if none, ok := (size{}).parse(s); strings.EqualFold(s, "off") || ok && none == int64(0) {
+		return int64(-1), true
+	}
+	return n.size.parse(s)
+}
+func (n sizeOrOff) allowed() string { return n.size.allowed() + ", or off" }
+
+// part is what is above 0 and at most 1; float64.
+type part struct{}
+
+func (part) parse(s string) (any, bool) {
+	v, err := strconv.ParseFloat(s, 64)
+	return v, err == nil && v > 0 && v <= 1
+}
+func (part) allowed() string { return "numbers above 0 and at most 1, such as 0.5" }
+
+func partText(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
+
 // hostPort is an address to listen on; string.
 type hostPort struct{}
 
