@@ -46,9 +46,16 @@ func (m measurement) cpu() float64 { return m.clientCPU + m.serverCPU }
 func main() {
 	rounds := flag.Int("rounds", 9, "interleaved rounds; the median counts")
 	slice := flag.Duration("slice", 300*time.Millisecond, "time of one contender in a round")
-	only := flag.String("only", "", "run only contests whose name has this text, or one of frozen, replay, start")
+	only := flag.String("only", "", "run only contests whose name has this text, or one of frozen, replay, start, or peers/ with or without a scene (README.md)")
 	profile := flag.String("cpuprofile", "", "write a CPU profile of the run to this file")
 	flag.Parse()
+	if spec := os.Getenv(childEnv); spec != "" {
+		if err := beChild(spec); err != nil {
+			fmt.Fprintln(os.Stderr, "bench: child:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	stop, err := startProfile(*profile)
 	if err == nil {
 		err = errors.Join(run(*rounds, *slice, *only), stop())
@@ -80,6 +87,9 @@ func run(rounds int, slice time.Duration, only string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	if strings.HasPrefix(only, peersPrefix) {
+		return comparePeers(dir, only, rounds, slice)
+	}
 	for _, a := range alone {
 		if a.name == only {
 			machine()
