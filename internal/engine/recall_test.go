@@ -326,3 +326,61 @@ func TestLostBeginning(t *testing.T) {
 		}
 	}
 }
+
+// TestDerivedAboveWaiting: a derived value needs no second copy, unless an older one
+// waits, which would be read in its place.
+func TestDerivedAboveWaiting(t *testing.T) {
+	f, s := journaled(t)
+	ctx, derived := t.Context(), shared
+	derived.Derived = true
+	s.away = true
+	if _, err := f.Set(ctx, f.key("org-1", "waits"), []byte("1"), derived, store.Condition{}); err != nil {
+		t.Fatal(err)
+	}
+	s.away = false
+	if err := f.journal.Close(ctx); err != nil { // it takes nothing more
+		t.Fatal(err)
+	}
+	if _, err := f.Set(ctx, f.key("org-1", "alone"), []byte("2"), derived, store.Condition{}); err != nil {
+		t.Errorf("a derived value: %v", err)
+	}
+	if _, err := f.Set(ctx, f.key("org-1", "waits"), []byte("2"), derived, store.Condition{}); !errors.Is(err, store.ErrUnknown) {
+		t.Errorf("a derived value above one that waits: %v", err)
+	}
+}
+
+// TestViewOfAnotherLife: messages of a life that was over are not those of the next.
+func TestViewOfAnotherLife(t *testing.T) {
+	f, _ := journaled(t)
+	c, now := content{byID: make(map[string]known)}, time.Now()
+	for i, id := range []string{"before", "after"} {
+		at := now.Add(time.Duration(i) * time.Hour)
+		op := store.Op{
+			Action: store.Append, Key: f.phone("org-1", "+16049085474"), Version: clock.NewVersion(at.UnixMilli(), 0, 1),
+			ExpiresAt: at.Add(time.Minute), Messages: []store.Message{{ID: id}},
+		}
+		c.add([]*journal.Record{{Kind: journal.Applied, Position: journal.Position(i + 1), Time: at, Op: op}})
+	}
+	if all := c.messages(); len(all) != 1 || all[0].ID != "after" {
+		t.Errorf("messages %v", all)
+	}
+}
+
+// TestGoneUntilRestored: what was deleted by hand is gone; after a loss nothing is
+// taken for that any more.
+func TestGoneUntilRestored(t *testing.T) {
+	f, s := journaled(t)
+	ctx, k := t.Context(), f.key("org-1", "agent-1")
+	if _, err := f.Set(ctx, k, []byte("1"), shared, store.Condition{}); err != nil {
+		t.Fatal(err)
+	}
+	s.Memory = storetest.NewMemory(nil)
+	for i, want := range []bool{true, false, true} {
+		if i == 2 {
+			f.Restored()
+		}
+		if v, err := f.Get(ctx, k, shared); err != nil || v.Found != want {
+			t.Errorf("read %d: %+v, %v", i, v, err)
+		}
+	}
+}

@@ -20,6 +20,9 @@ func TestMissed(t *testing.T) {
 	l.beaten(server)
 	k, n := l.writes()[0].Key, len(l.suspicions())
 	start := time.Now()
+	if !l.s.Missed(k) {
+		t.Error("the first that is missed does not count")
+	}
 	for time.Since(start) < 500*time.Millisecond {
 		l.s.Missed(k)
 	}
