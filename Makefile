@@ -36,7 +36,7 @@ lint:
 	cd chaos && $(STATICCHECK) ./...
 
 # bench has its peers with it, which take minutes to build.
-lint-bench: lint-bench
+lint-bench:
 	cd bench && $(GO) vet ./... && $(STATICCHECK) ./...
 
 # The race detector needs cgo; the product does not, and is built without. Most
@@ -70,7 +70,7 @@ chaos: tools
 	cd chaos && $(GO) run . --duration $(CHAOSTIME) --rate $(CHAOSRATE) --table $(CHAOSTABLE)
 	cd chaos && $(GO) run . --duration 1m --skew 900ms,-700ms
 
-bench: lint-bench
+bench: tools
 	cd bench && $(GO) run .
 
 fuzz:

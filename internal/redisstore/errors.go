@@ -107,6 +107,12 @@ var (
 // isReadOnly reports whether a server said that it is a replica.
 func isReadOnly(err error) bool { return err != nil && strings.Contains(err.Error(), "READONLY") }
 
+// isTimeout reports whether a server was too slow, or a connection to it.
+func isTimeout(err error) bool {
+	var netErr net.Error
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &netErr) && netErr.Timeout()
+}
+
 // blame tells how an outcome counts for the breaker.
 type blame uint8
 

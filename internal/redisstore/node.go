@@ -28,6 +28,9 @@ const (
 	// probeTime bounds one probe. Only the prober waits that long: it includes a
 	// connection that has to be made.
 	probeTime = 250 * time.Millisecond
+	// firstTime is how long a store that is opened goes on asking a server that is
+	// slow: on a busy machine many connections are made at once, each with TLS.
+	firstTime = time.Second
 	// relinkAfter is how long a server may say that it is a replica before the
 	// connection is made anew: its name may lead elsewhere by now.
 	relinkAfter = time.Second

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -203,7 +202,7 @@ func errorType(err error) string {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return cancelled
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+	case isTimeout(err):
 		return timedOut
 	}
 	return connection

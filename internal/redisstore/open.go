@@ -173,6 +173,9 @@ func (s *Store) firstContact(ctx context.Context) {
 	for _, n := range s.layout.Load().masters {
 		contacts.Go(func() {
 			err := n.contact()
+			for begun := time.Now(); isTimeout(err) && time.Since(begun) < firstTime; {
+				err = n.contact()
+			}
 			for range closeAfter {
 				n.breaker.Probe(err)
 			}

@@ -6,6 +6,7 @@ package storetest
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -174,12 +175,23 @@ func (s *suite) versions(n int) []clock.Version {
 	return v
 }
 
-// storeTime returns the store's time: the answer to an operation that does nothing.
+// storeTime returns the store's time: the answer to an operation that does
+// nothing. It waits for a store that a busy machine has not let connect yet.
 func (s *suite) storeTime(t tb) time.Time {
 	t.Helper()
 	op := store.Op{
 		Action: store.Set, Key: s.key(t, "probe", org(t, "probe"), "1"),
 		Version: clock.Historic(time.Unix(1, 0), 0), ExpiresAt: time.Unix(1, 0),
+	}
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for begun := time.Now(); time.Since(begun) < callTime; <-again.C {
+		ctx, cancel := context.WithTimeout(context.Background(), callTime)
+		_, err := s.Apply(ctx, op)
+		cancel()
+		if !errors.Is(err, store.ErrUnavailable) {
+			break
+		}
 	}
 	return s.must(t, op, store.Expired).StoreTime
 }
