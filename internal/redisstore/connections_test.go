@@ -68,6 +68,7 @@ func TestSlowHandshake(t *testing.T) {
 // While one of several connections is being made anew, which may take for ever,
 // callers do not wait for it, whatever their deadline.
 func TestOneOfSeveralConnectionsIsLost(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	var d dialer
 	s := openWith(t, server.Addr(), func(o *Options) { o.Connections, o.Dial = 4, d.dial })
@@ -133,6 +134,7 @@ func TestMoreCommandsThanMayWait(t *testing.T) {
 // A Cluster whose members do not tell their hosts is served at those that are
 // known; and one call may have more keys than commands may be under way.
 func TestMembersWithoutHosts(t *testing.T) {
+	t.Parallel()
 	c := redistest.StartCluster(t, redistest.ClusterOptions{Replicas: -1, Args: []string{"--cluster-preferred-endpoint-type", "unknown-endpoint"}})
 	s := openCluster(t, c.Addrs(), func(o *Options) { o.InFlight = 16 })
 	soon(t, "all of it serves", func() bool { return s.Health().State == store.Up })

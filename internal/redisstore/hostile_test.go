@@ -53,6 +53,7 @@ func asIs(*Options) {}
 // A server that greets a new connection with an error that nobody asked for, or
 // is no Redis at all, is one that does not answer, and is served by when it does.
 func TestUnusualGreetings(t *testing.T) {
+	t.Parallel()
 	for name, greeting := range map[string]string{
 		"too many clients": "-ERR max number of clients reached\r\n",
 		"protected mode":   "-DENIED Redis is running in protected mode because protected mode is enabled\r\n",
@@ -175,6 +176,7 @@ func TestMaxClients(t *testing.T) {
 
 // Redirections that lead nowhere, or in a circle, are errors of the call.
 func TestUnusualRedirections(t *testing.T) {
+	t.Parallel()
 	var reply atomic.Value
 	reply.Store("")
 	f := startFakeMember(t, nothing, func() string { return reply.Load().(string) })
@@ -202,6 +204,7 @@ func TestUnusualRedirections(t *testing.T) {
 // Members that do not tell who serves what are a problem that health tells,
 // and an answer that makes sense ends it.
 func TestUnusualSlots(t *testing.T) {
+	t.Parallel()
 	var reply atomic.Value
 	f := startFakeMember(t, func() string { return reply.Load().(string) }, nothing)
 	for name, text := range map[string]string{
@@ -240,6 +243,7 @@ func TestUnusualSlots(t *testing.T) {
 
 // Members tell rows in any order; that is no change of the masters.
 func TestRowsInAnyOrder(t *testing.T) {
+	t.Parallel()
 	var asked atomic.Int64
 	var rows [2]string
 	f := startFakeMember(t, func() string {
@@ -275,6 +279,7 @@ func sentinel(t *testing.T, answer *atomic.Value) *fake {
 // Two Sentinels that name one server differently do not make the master change,
 // and one that was cut off is not believed.
 func TestSentinelsDisagree(t *testing.T) {
+	t.Parallel()
 	var first, second atomic.Value
 	a, b := sentinel(t, &first), sentinel(t, &second)
 	f := &sentinelFinder{asker: openNode(t, redistest.Start(t).Addr()).newAsker(Access{}), addrs: []string{a.addr(), b.addr()}, master: "m"}
@@ -305,6 +310,7 @@ func TestSentinelsDisagree(t *testing.T) {
 // Masters that do not answer at all, not even to say so, do not delay those that
 // answer: making the connections does not wait for any of them.
 func TestBlackholedMasters(t *testing.T) {
+	t.Parallel()
 	const holes = 8
 	isHole := func(addr string) bool { return strings.HasPrefix(addr, "192.0.2.") }
 	var dials atomic.Int64 // into holes

@@ -91,6 +91,7 @@ func await(t *testing.T, what string, done func() bool) {
 }
 
 func TestIdentity(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	first, second := &note{}, &note{}
 	openWith(t, redisstore.Options{Space: devSpace(t), Addrs: []string{server.Addr()}, Identity: &redisstore.Identity{Record: first}})
@@ -114,6 +115,7 @@ func TestIdentity(t *testing.T) {
 // An empty database in another place is not the store that lost its data: it is
 // refused and gets nothing; adopted it gets an id of its own.
 func TestIdentityElsewhere(t *testing.T) {
+	t.Parallel()
 	server, record := redistest.Start(t), &note{}
 	o := redisstore.Options{Space: devSpace(t), Addrs: []string{server.Addr()}, Identity: &redisstore.Identity{Record: record}}
 	openWith(t, o)
@@ -148,6 +150,7 @@ func TestIdentityElsewhere(t *testing.T) {
 // The id tells the store wherever it is found; the record follows it. A record
 // without a place learns it.
 func TestIdentityMoved(t *testing.T) {
+	t.Parallel()
 	server, record := redistest.Start(t), &note{}
 	o := redisstore.Options{Space: devSpace(t), Addrs: []string{server.Addr()}, Identity: &redisstore.Identity{Record: record}}
 	openWith(t, o)
@@ -165,6 +168,7 @@ func TestIdentityMoved(t *testing.T) {
 // An address that leads to another redis after an outage gets not one write,
 // and the right one is served again when it is there.
 func TestIdentityAfterReconnect(t *testing.T) {
+	t.Parallel()
 	right, wrong := redistest.Start(t), redistest.Start(t)
 	if _, err := wrong.Do("SET", storeKey, "wrong"); err != nil {
 		t.Fatal(err)
@@ -208,6 +212,7 @@ func TestIdentityAfterReconnect(t *testing.T) {
 
 // A redis that lost its data gets its id back, and health tells of the loss.
 func TestIdentityOfALostStore(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	record := &note{}
 	s := openWith(t, redisstore.Options{Space: devSpace(t), Addrs: []string{server.Addr()}, Identity: &redisstore.Identity{Record: record}})
@@ -230,6 +235,7 @@ func TestIdentityOfALostStore(t *testing.T) {
 
 // In a Cluster there is one id, whichever master is asked.
 func TestIdentityInACluster(t *testing.T) {
+	t.Parallel()
 	c := redistest.StartCluster(t, redistest.ClusterOptions{})
 	record := &note{}
 	o := redisstore.Options{Space: devSpace(t), Mode: redisstore.Cluster, Addrs: c.Addrs()[:1], Identity: &redisstore.Identity{Record: record}}

@@ -21,6 +21,7 @@ func anySuspicion(store.Suspicion) bool { return true }
 
 // A server that comes back empty is told as one that certainly lost everything.
 func TestLossEmptyRestart(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	l := startLoad(t, 4, redisstore.Options{Addrs: []string{server.Addr()}})
 	l.settled()
@@ -39,6 +40,7 @@ func TestLossEmptyRestart(t *testing.T) {
 
 // FLUSHALL closes no connection: the next heartbeat finds it out, again and again.
 func TestLossFlush(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	l := startLoad(t, 4, redisstore.Options{Addrs: []string{server.Addr()}})
 	for range 3 {
@@ -58,6 +60,7 @@ func TestLossFlush(t *testing.T) {
 
 // A server that is emptied again while what it lost is applied is suspected again.
 func TestLossFlushDuringReplay(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	l := startLoad(t, 2, redisstore.Options{Addrs: []string{server.Addr()}})
 	l.settled()
@@ -86,6 +89,7 @@ func TestLossFlushDuringReplay(t *testing.T) {
 // The end of the append-only file is gone, as after a loss of power: behind the
 // last heartbeat, which is no proof of anything, or with it.
 func TestLossTornFile(t *testing.T) {
+	t.Parallel()
 	for name, beatIsLost := range map[string]bool{"behind the heartbeat": false, "with the heartbeat": true} {
 		t.Run(name, func(t *testing.T) {
 			server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "everysec")
@@ -138,6 +142,7 @@ func tear(t *testing.T, server *redistest.Server, inBeat bool) {
 
 // A server that is only stopped for a while lost nothing, and is suspected once.
 func TestLossFrozen(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	l := startLoad(t, 4, redisstore.Options{Addrs: []string{server.Addr()}})
 	l.settled()
@@ -164,6 +169,7 @@ func TestLossFrozen(t *testing.T) {
 // What a server that came back empty does not have is in doubt before anybody is
 // told that it is not there.
 func TestDoubtComesFirst(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	l := startLoad(t, 1, redisstore.Options{Addrs: []string{server.Addr()}})
 	l.settled()

@@ -52,6 +52,7 @@ func copied(t *testing.T, s1, s2 *redistest.Server) {
 // each of them, or all but one: heartbeats must not speak for a server that calls
 // do not reach.
 func TestLossAddressMoves(t *testing.T) {
+	t.Parallel()
 	for connection := range 3 { // two for calls and one for jobs
 		t.Run(strconv.Itoa(connection), func(t *testing.T) {
 			t.Parallel()

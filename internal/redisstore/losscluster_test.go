@@ -23,6 +23,7 @@ func split(t *testing.T, addr string) (host, port string) {
 // In a Cluster each master has a heartbeat. A promoted replica has that of its
 // master, whether that handed over or died.
 func TestLossClusterFailover(t *testing.T) {
+	t.Parallel()
 	c := redistest.StartCluster(t, redistest.ClusterOptions{})
 	l := startLoad(t, 6, redisstore.Options{Mode: redisstore.Cluster, Addrs: c.Addrs()})
 	for name, promote := range map[string]func(master, replica *redistest.Server){
@@ -63,6 +64,7 @@ func TestLossClusterFailover(t *testing.T) {
 // Slots that move are in doubt on their own, a few suspicions for all of them,
 // and nothing else is.
 func TestLossReshard(t *testing.T) {
+	t.Parallel()
 	c := redistest.StartCluster(t, redistest.ClusterOptions{Replicas: -1})
 	l := startLoad(t, 6, redisstore.Options{Mode: redisstore.Cluster, Addrs: c.Addrs()})
 	l.settled()

@@ -40,6 +40,7 @@ func (l *load) missingOn(s *redistest.Server) (lost []store.Position) {
 // A replica that lagged behind is promoted after its master died: the heartbeat
 // that it has is older than the first write that it lacks.
 func TestLossLaggingReplica(t *testing.T) {
+	t.Parallel()
 	r := redistest.StartReplicated(t, 1)
 	master, replica := r.Servers()[0], r.Servers()[1]
 	proxy := redistest.StartProxy(t, master.Addr())
@@ -74,6 +75,7 @@ var promptly = []string{"--repl-diskless-sync-delay", "0"}
 // A master that follows another one for a moment and is master again, all the
 // while with its connections open, has what the other one had.
 func TestLossSwappedData(t *testing.T) {
+	t.Parallel()
 	server, other := redistest.Start(t, promptly...), redistest.Start(t, promptly...)
 	l := startLoad(t, 4, redisstore.Options{Addrs: []string{server.Addr()}})
 	l.settled()
@@ -98,11 +100,12 @@ func TestLossSwappedData(t *testing.T) {
 // SENTINEL FAILOVER hands nothing over, and the former master acknowledges writes
 // for a moment after the promotion.
 func TestLossSentinelFailover(t *testing.T) {
+	t.Parallel()
 	trio := redistest.StartSentinel(t, redistest.SentinelOptions{})
 	l := startLoad(t, 16, redisstore.Options{Mode: redisstore.Sentinel, Addrs: trio.Addrs(), Master: trio.MasterName()})
 	for range 2 {
 		l.settled()
-		l.written(2000)
+		l.written(500)
 		l.beaten(trio.Master())
 		l.written(1000)
 		n := len(l.suspicions())

@@ -33,6 +33,7 @@ func seeded(t *testing.T) *rand.Rand {
 // thing: it has what its heartbeat says (the witness checks that), and what it
 // lacks is told.
 func TestLossAtRandom(t *testing.T) {
+	t.Parallel()
 	draw := seeded(t)
 	server := redistest.Start(t, append(slices.Clone(promptly), "--appendonly", "yes", "--appendfsync", "everysec")...)
 	other := redistest.Start(t, promptly...)
@@ -128,6 +129,7 @@ func cut(t *testing.T, server *redistest.Server, draw *rand.Rand) {
 
 // The same of a Cluster: masters die and hand over, and slots move.
 func TestLossAtRandomInACluster(t *testing.T) {
+	t.Parallel()
 	draw := seeded(t)
 	c := redistest.StartCluster(t, redistest.ClusterOptions{})
 	l := startLoad(t, 6, redisstore.Options{Mode: redisstore.Cluster, Addrs: c.Addrs()})

@@ -13,6 +13,7 @@ import (
 // A key that is missed puts its server in doubt at once, and not again for a
 // while: what was lost is found out before the next heartbeat.
 func TestMissed(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	l := startLoad(t, 1, redisstore.Options{Addrs: []string{server.Addr()}})
 	l.settled()
@@ -48,6 +49,7 @@ func TestMissed(t *testing.T) {
 // An organisation that has no generation may have had one that others restore:
 // an invalidation leads above every one there was.
 func TestInvalidateAfterLoss(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	a := startLoad(t, 1, redisstore.Options{Addrs: []string{server.Addr()}})
 	a.settled()

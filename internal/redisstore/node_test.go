@@ -3,6 +3,7 @@ package redisstore
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -21,7 +22,8 @@ func openWith(t *testing.T, addr string, change func(*Options)) *Store {
 		t.Fatal(err)
 	}
 	o := Options{
-		Space: space, Mode: Standalone, Addrs: []string{addr}, Connections: 1, InFlight: 2048, Timeout: 10 * time.Second, Clock: clock.New(nil, 1, nil),
+		Space: space, Mode: Standalone, Addrs: []string{addr}, Connections: 1, InFlight: 2048, Timeout: 10 * time.Second,
+		Clock: clock.New(nil, 1, nil), Logger: slog.New(slog.DiscardHandler),
 	}
 	change(&o)
 	s, err := Open(t.Context(), o)

@@ -13,6 +13,7 @@ import (
 
 // An invalidation takes effect, once, where there is no memory for writes.
 func TestInvalidateOnceWithoutMemory(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	s := openNode(t, server.Addr())
 	if _, err := server.Do("CONFIG", "SET", "maxmemory", "1"); err != nil {
@@ -62,6 +63,7 @@ func TestPatientCallers(t *testing.T) {
 
 // drain waits for the calls that have begun, and not for those that begin.
 func TestUnderway(t *testing.T) {
+	t.Parallel()
 	var u underway
 	first := u.enter()
 	ended := make(chan struct{})
@@ -114,6 +116,7 @@ func TestBeatValue(t *testing.T) {
 // A heartbeat is raised where the stream of writes and what the key holds are as
 // they were seen, and changes nothing elsewhere; it is raised without memory, too.
 func TestBeatCompares(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	n := openNode(t, server.Addr()).layout.Load().masters[0]
 	const key = "jack:dev:__beat:a"

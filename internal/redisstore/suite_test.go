@@ -72,10 +72,12 @@ func devSpace(t testing.TB) keys.Space {
 }
 
 func TestStore(t *testing.T) {
+	t.Parallel()
 	suite(t, redisstore.Options{Addrs: []string{redistest.Start(t).Addr()}})
 }
 
 func TestStoreInACluster(t *testing.T) {
+	t.Parallel()
 	sec := locked(t, redisstore.Cluster)
 	c := redistest.StartCluster(t, redistest.ClusterOptions{Security: sec})
 	suite(t, redisstore.Options{Mode: redisstore.Cluster, Addrs: c.Addrs()[:1], Access: access(sec)})
@@ -107,11 +109,13 @@ func access(sec redistest.Security) redisstore.Access {
 }
 
 func TestStoreSecured(t *testing.T) {
+	t.Parallel()
 	sec := locked(t, redisstore.Standalone)
 	sections(t, redisstore.Options{Addrs: []string{redistest.StartSecure(t, sec).Addr()}, Access: access(sec)})
 }
 
 func TestStoreWithSentinel(t *testing.T) {
+	t.Parallel()
 	sec := locked(t, redisstore.Sentinel)
 	trio := redistest.StartSentinel(t, redistest.SentinelOptions{Security: sec, SentinelSecurity: redistest.Security{
 		Password: "sentinel-secret", TLS: sec.TLS,

@@ -128,6 +128,7 @@ func TestOneDeadShard(t *testing.T) {
 // A name that leads to another server, while the connection to the former,
 // which is a replica now, stays open: the name is looked up again.
 func TestNameLeadsElsewhere(t *testing.T) {
+	t.Parallel()
 	r := redistest.StartReplicated(t, 1)
 	proxy := redistest.StartProxy(t, r.Master().Addr())
 	w := setter{space: devSpace(t), clock: clock.New(nil, 7, nil)}
@@ -145,6 +146,7 @@ func TestNameLeadsElsewhere(t *testing.T) {
 
 // Sentinels that are dead or hung do not stop anything while one is left.
 func TestOneSentinelIsEnough(t *testing.T) {
+	t.Parallel()
 	trio := redistest.StartSentinel(t, redistest.SentinelOptions{})
 	trio.Sentinels()[0].Kill()
 	trio.Sentinels()[1].Freeze()
@@ -160,6 +162,7 @@ func TestOneSentinelIsEnough(t *testing.T) {
 
 // What is started before Redis serves when it comes.
 func TestStartsBeforeTheCluster(t *testing.T) {
+	t.Parallel()
 	c := redistest.StartCluster(t, redistest.ClusterOptions{Replicas: -1, NodeTimeout: 15 * time.Second})
 	for _, n := range c.Nodes() {
 		n.Kill()
@@ -183,6 +186,7 @@ func TestStartsBeforeTheCluster(t *testing.T) {
 // A deployment that is run in another way than the settings say is refused with
 // what to set, before anything is written.
 func TestWrongMode(t *testing.T) {
+	t.Parallel()
 	c := redistest.StartCluster(t, redistest.ClusterOptions{Replicas: -1})
 	single := redistest.Start(t)
 	trio := redistest.StartSentinel(t, redistest.SentinelOptions{})
@@ -215,6 +219,7 @@ func TestWrongMode(t *testing.T) {
 // A server that refuses writes for now goes on serving reads; writes get a typed
 // error, and health says why.
 func TestRefusesWrites(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	w := setter{space: devSpace(t), clock: clock.New(nil, 7, nil)}
 	w.s = openWith(t, redisstore.Options{Space: w.space, Addrs: []string{server.Addr()}})
@@ -249,6 +254,7 @@ func TestRefusesWrites(t *testing.T) {
 // While a slot is on its way to a master that has none yet, new keys of the slot
 // are written there, and those that are still at the old one are found.
 func TestSlotOnItsWay(t *testing.T) {
+	t.Parallel()
 	c := redistest.StartCluster(t, redistest.ClusterOptions{Replicas: -1, NodeTimeout: 15 * time.Second})
 	w := setter{space: devSpace(t), clock: clock.New(nil, 7, nil)}
 	w.s = openWith(t, redisstore.Options{Space: w.space, Mode: redisstore.Cluster, Addrs: c.Addrs()})

@@ -13,9 +13,9 @@ import (
 )
 
 // propertyTime is how long a property may look for a counterexample. A fast
-// store is tried maxRounds times, the slowest once.
+// store is tried maxRounds times, the slowest once; -rapid.checks tries more.
 const (
-	propertyTime = 8 * time.Second
+	propertyTime = 2 * time.Second
 	maxRounds    = 4
 )
 
