@@ -257,6 +257,11 @@ func (e *Engine) apply(ctx context.Context, op store.Op) (store.Result, store.Op
 		if res.Generation > op.Generation {
 			// Invalidated meanwhile, or this instance did not know: whatever the
 			// answer, it looked at data that is not there any more.
+			if op.Action == store.Set && stamp == op.Version {
+				// Who saw that attempt saw something that is not live, and may fill
+				// what is as it saw it: this one must not look the same.
+				stamp = e.cfg.Clock.Now()
+			}
 			op.Generation, op.Version = res.Generation, stamp
 			continue
 		}

@@ -29,6 +29,8 @@ type line struct {
 	asked      atomic.Int64 // how often a lease was asked for
 	// before is called before a lease is asked for; nil: nothing is.
 	before func()
+	// applied is called after each attempt of a write; nil: nothing is.
+	applied func()
 }
 
 var errAway = fmt.Errorf("%w: cut off", store.ErrUnavailable)
@@ -43,6 +45,9 @@ func (l *line) Get(ctx context.Context, k keys.Key) (store.Read, error) {
 func (l *line) Apply(ctx context.Context, op store.Op) (store.Result, error) {
 	if l.away.Load() {
 		return store.Result{}, errAway
+	}
+	if l.applied != nil {
+		defer l.applied()
 	}
 	return l.Memory.Apply(ctx, op)
 }
