@@ -102,6 +102,7 @@ func TestNoNearIsTold(t *testing.T) {
 // A server that does not tell what changes costs speed and no promise: it is told of,
 // and nothing is degraded.
 func TestNearIsNotProven(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	r := jackcache.RedisOptions{Addrs: []string{server.Addr()}}
 	allow(t, server, without(rights(t, r).Servers, "+client|tracking"))

@@ -204,6 +204,7 @@ func without(rules []string, rule string) []string {
 
 // The rights that 'jackcache acl' prints are enough, and none is too much.
 func TestRights(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	d := deployment{redis: jackcache.RedisOptions{Addrs: []string{server.Addr()}, DB: 1}, servers: []*redistest.Server{server}}
 	all := rights(t, d.redis)
@@ -221,6 +222,7 @@ func TestRights(t *testing.T) {
 
 // What a Cluster needs beyond that.
 func TestRightsInCluster(t *testing.T) {
+	t.Parallel()
 	c := redistest.StartCluster(t, redistest.ClusterOptions{})
 	d := deployment{redis: jackcache.RedisOptions{Mode: jackcache.Cluster, Addrs: c.Addrs()}, servers: c.Nodes()}
 	all := rights(t, d.redis)
@@ -264,6 +266,7 @@ func whileMoving(t *testing.T, c *redistest.Cluster, a *assistant.Assistant) err
 
 // What Sentinels have to allow, and that they see nothing of the servers' user.
 func TestRightsOnSentinels(t *testing.T) {
+	t.Parallel()
 	s := redistest.StartSentinel(t, redistest.SentinelOptions{Replicas: 1})
 	d := deployment{
 		redis: jackcache.RedisOptions{

@@ -54,7 +54,9 @@ func sections(t *testing.T, o redisstore.Options) { storetest.RunSections(t, ope
 func opener(o redisstore.Options) func(t *testing.T, env storetest.Env) store.Store {
 	return func(t *testing.T, env storetest.Env) store.Store {
 		o.Space = env.Space
-		s, err := redisstore.Open(t.Context(), options(o))
+		o := options(o)
+		o.Timeout = 10 * time.Second // suites run beside each other
+		s, err := redisstore.Open(t.Context(), o)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -173,24 +173,29 @@ func TestFailoverIsHeard(t *testing.T) {
 	t.Parallel()
 	c := redistest.StartCluster(t, redistest.ClusterOptions{})
 	trio := redistest.StartSentinel(t, redistest.SentinelOptions{})
-	for name, d := range map[string]struct {
+	// The one that is killed comes last: its replica has none.
+	for _, d := range []struct {
+		name string
 		open func(*Options)
 		over func(slot int) error
 	}{
-		"cluster": {
-			func(o *Options) { o.Mode, o.Addrs = Cluster, c.Addrs() },
-			func(slot int) error { return c.Failover(c.ReplicaOf(c.MasterOf(slot))) },
-		},
-		"cluster, killed": {
-			func(o *Options) { o.Mode, o.Addrs = Cluster, c.Addrs() },
-			func(slot int) error { c.MasterOf(slot).Kill(); return nil },
-		},
-		"sentinel": {
+		{
+			"sentinel",
 			func(o *Options) { o.Mode, o.Addrs, o.Master = Sentinel, trio.Addrs(), trio.MasterName() },
 			func(int) error { return trio.Failover() },
 		},
+		{
+			"cluster",
+			func(o *Options) { o.Mode, o.Addrs = Cluster, c.Addrs() },
+			func(slot int) error { return c.Failover(c.ReplicaOf(c.MasterOf(slot))) },
+		},
+		{
+			"cluster, killed",
+			func(o *Options) { o.Mode, o.Addrs = Cluster, c.Addrs() },
+			func(slot int) error { c.MasterOf(slot).Kill(); return nil },
+		},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(d.name, func(t *testing.T) {
 			var h *heard
 			s := openWith(t, "", func(o *Options) { d.open(o); h = listening(o) })
 			k := mustKey(t, s, "x")
