@@ -93,15 +93,7 @@ func TestScanUnknownRest(t *testing.T) {
 // TestScanMovedRest: what stood behind damage and was moved to another segment while
 // a scan was at it, because a sync failed, is not left out with it.
 func TestScanMovedRest(t *testing.T) {
-	disk := newFaulty()
-	o, err := testOptions(t).withDefaults()
-	if err != nil {
-		t.Fatal(err)
-	}
-	j, err := open(o, disk)
-	if err != nil {
-		t.Fatal(err)
-	}
+	j, disk := openFaulty(t)
 	defer closeTest(t, j)
 	h := hurt{Journal: j, t: t, log: new(lines)}
 	generation := func(n uint64) *Record { return &Record{Kind: Generation, Org: testOrg(t, "org"), Generation: n} }
@@ -114,7 +106,7 @@ func TestScanMovedRest(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got []Position
-	err = j.Scan(context.Background(), 0, j.Position(), func(r *Record) error {
+	err := j.Scan(context.Background(), 0, j.Position(), func(r *Record) error {
 		if got = append(got, r.Position); len(got) == 1 {
 			return j.Append(context.Background(), true, generation(4))
 		}

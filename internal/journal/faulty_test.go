@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"testing"
 )
 
 var errFault = errors.New("a fault that the test made")
@@ -33,6 +34,22 @@ type faulty struct {
 
 func newFaulty() *faulty {
 	return &faulty{names: map[string]*faultyFile{}, durable: map[string]*faultyFile{}, room: -1, freeLeft: 1 << 40}
+}
+
+// openFaulty opens a journal on a disk of its own, which works until it is told
+// not to.
+func openFaulty(t *testing.T) (*Journal, *faulty) {
+	t.Helper()
+	disk := newFaulty()
+	o, err := testOptions(t).withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err := open(o, disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j, disk
 }
 
 type faultyFile struct {

@@ -297,15 +297,7 @@ func TestLowWater(t *testing.T) {
 // TestFailedSync: what a failed sync should have made durable is made durable in
 // another segment; where that fails, too, callers are told, and it is kept.
 func TestFailedSync(t *testing.T) {
-	disk := newFaulty()
-	o, err := testOptions(t).withDefaults()
-	if err != nil {
-		t.Fatal(err)
-	}
-	j, err := open(o, disk)
-	if err != nil {
-		t.Fatal(err)
-	}
+	j, disk := openFaulty(t)
 	failures := 1
 	disk.set(func() { disk.failSync = func() bool { failures--; return failures >= 0 } })
 	a := setRecord(Pending, testKey(t, "leads", "org", "1"), 1)
@@ -315,7 +307,7 @@ func TestFailedSync(t *testing.T) {
 	}
 	disk.set(func() { failures = 2 })
 	b := setRecord(Pending, testKey(t, "leads", "org", "2"), 2)
-	err = j.Append(context.Background(), true, b)
+	err := j.Append(context.Background(), true, b)
 	if !errors.Is(err, ErrSlow) || errors.Is(err, ErrDisk) {
 		t.Errorf("sync and rescue failed: %v", err)
 	}
@@ -329,7 +321,7 @@ func TestFailedSync(t *testing.T) {
 	for _, f := range after.names {
 		f.data, f.d, f.lost = f.synced, after, false
 	}
-	again, err := open(o, after)
+	again, err := open(j.o, after)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,15 +11,7 @@ import (
 // TestSlowDisk: a sync that hangs holds nobody beyond his context, and nobody
 // who does not ask for it; what was appended is outstanding.
 func TestSlowDisk(t *testing.T) {
-	disk := newFaulty()
-	o, err := testOptions(t).withDefaults()
-	if err != nil {
-		t.Fatal(err)
-	}
-	j, err := open(o, disk)
-	if err != nil {
-		t.Fatal(err)
-	}
+	j, disk := openFaulty(t)
 	hang := make(chan struct{})
 	disk.set(func() { disk.hang = hang })
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
@@ -40,6 +32,7 @@ func TestSlowDisk(t *testing.T) {
 	// What waits for the disk is bounded.
 	big := setRecord(Applied, testKey(t, "leads", "org", "3"), 3)
 	big.Op.Payload = make([]byte, 8<<20)
+	var err error
 	for range maxBacklog / len(big.Op.Payload) {
 		err = j.Append(ctx, false, big)
 	}
@@ -61,15 +54,7 @@ func TestSlowDisk(t *testing.T) {
 
 // TestSharedSyncs: callers at once share syncs.
 func TestSharedSyncs(t *testing.T) {
-	disk := newFaulty()
-	o, err := testOptions(t).withDefaults()
-	if err != nil {
-		t.Fatal(err)
-	}
-	j, err := open(o, disk)
-	if err != nil {
-		t.Fatal(err)
-	}
+	j, disk := openFaulty(t)
 	hang := make(chan struct{})
 	disk.set(func() { disk.hang, disk.syncs = hang, 0 })
 	const callers = 64

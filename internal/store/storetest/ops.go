@@ -69,7 +69,11 @@ func describe(op store.Op) string {
 	if op.Action == store.Set {
 		return fmt.Sprintf("%s flags %02x %.40q", text, op.Flags, op.Payload)
 	}
-	for _, m := range op.Messages {
+	const most = 20 // a failure is to be read
+	for i, m := range op.Messages {
+		if i == most {
+			return fmt.Sprintf("%s and %d more", text, len(op.Messages)-most)
+		}
 		text += fmt.Sprintf(" %q:%x", m.ID, m.Digest[:2])
 		if m.At != (record.Order{}) {
 			text += "@" + m.At.String()
