@@ -163,7 +163,7 @@ func TestServersAreVerified(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = shake(t, c.Current(slog.Default()), tt.host, &tls.Config{Certificates: []tls.Certificate{tt.server.pair(t)}})
+			_, err = shake(t, c.Current(slog.New(slog.DiscardHandler)), tt.host, &tls.Config{Certificates: []tls.Certificate{tt.server.pair(t)}})
 			if tt.wrong == "" && err != nil || tt.wrong != "" && (err == nil || !strings.Contains(err.Error(), tt.wrong)) {
 				t.Errorf("%v, want %q", err, tt.wrong)
 			}
@@ -178,7 +178,7 @@ func TestNoFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	server := issue(t, issue(t, nil, authority), forHost)
-	_, err = shake(t, c.Current(slog.Default()), "redis.internal", &tls.Config{Certificates: []tls.Certificate{server.pair(t)}})
+	_, err = shake(t, c.Current(slog.New(slog.DiscardHandler)), "redis.internal", &tls.Config{Certificates: []tls.Certificate{server.pair(t)}})
 	if !errors.As(err, new(*tls.CertificateVerificationError)) {
 		t.Errorf("%v", err)
 	}
@@ -263,7 +263,7 @@ func TestTheServerTellsWhatIsWrong(t *testing.T) {
 	}
 	pool := x509.NewCertPool()
 	pool.AddCert(ca.cert)
-	_, err = shake(t, c.Current(slog.Default()), "10.0.0.1", &tls.Config{
+	_, err = shake(t, c.Current(slog.New(slog.DiscardHandler)), "10.0.0.1", &tls.Config{
 		Certificates: []tls.Certificate{issue(t, ca, forHost).pair(t)}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert,
 	})
 	if err == nil || !strings.Contains(err.Error(), "unknown certificate authority") {
