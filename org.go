@@ -38,6 +38,8 @@ func (o Org) check() error {
 	switch {
 	case o.cache == nil:
 		return invalid("the zero Org belongs to no cache; use Cache.Org")
+	case o.err == nil:
+		return nil
 	case errors.Is(o.err, keys.ErrInvalid):
 		return fmt.Errorf("%w: %w", ErrInvalid, o.err)
 	}
@@ -49,7 +51,7 @@ func (o Org) key(k *kind, id string) (keys.Key, error) {
 	if err := o.check(); err != nil {
 		return keys.Key{}, err
 	}
-	if o.cache.kinds[k.opts.Name] != k {
+	if o.cache.counts[k] == nil {
 		return keys.Key{}, invalid("kind %q was not given to Open in Options.Kinds", k.opts.Name)
 	}
 	if o.directory {
@@ -117,7 +119,7 @@ func (o Org) ReadMany(ctx context.Context, reads ...KindID) ([]RawEntry, error) 
 	out := make([]RawEntry, len(vs))
 	for i, v := range vs {
 		if v.Found {
-			e, err := decode[json.RawMessage](v)
+			e, err := decode[json.RawMessage](&v)
 			if err != nil {
 				return nil, err
 			}
@@ -164,7 +166,7 @@ func (o Org) getMany(ctx context.Context, reads []KindID) ([]engine.Value, error
 		}
 	}
 	for i, r := range reads {
-		o.cache.count(r.Kind.kind(), out[i])
+		o.cache.counts[r.Kind.kind()].countValue(&out[i])
 	}
 	return out, nil
 }

@@ -39,6 +39,9 @@ type Org struct{ raw, esc string }
 // ParseOrg validates an organisation id: 1 to MaxPart bytes of UTF-8 without
 // control characters, neither "." nor "..".
 func ParseOrg(s string) (Org, error) {
+	if isPlain(s) {
+		return Org{raw: s, esc: s}, nil
+	}
 	if err := checkPart("organisation id", s); err != nil {
 		return Org{}, err
 	}
@@ -59,6 +62,9 @@ var NoID ID
 
 // ParseID validates an opaque id (a lead, an agent), by the rules of ParseOrg.
 func ParseID(s string) (ID, error) {
+	if isPlain(s) {
+		return ID{raw: s, esc: s}, nil
+	}
 	if err := checkPart("id", s); err != nil {
 		return ID{}, err
 	}
@@ -68,6 +74,20 @@ func ParseID(s string) (ID, error) {
 // String returns the id as it was given; for phones the digits or the E.164
 // form, as the kind keeps them.
 func (i ID) String() string { return i.raw }
+
+// isPlain reports whether a part is allowed and is its own escape, as most are: one
+// look at each byte then tells.
+func isPlain(s string) bool {
+	if s == "" || len(s) > MaxPart || s[0] == '.' {
+		return false
+	}
+	for i := range len(s) {
+		if !plain(s[i]) {
+			return false
+		}
+	}
+	return true
+}
 
 func checkPart(what, s string) error {
 	switch {
@@ -152,11 +172,13 @@ func (s Space) Prefix() string { return s.prefix }
 
 // Key returns the key of a type for an organisation and an id.
 func (s Space) Key(t Type, o Org, id ID) Key {
-	text := s.prefix + string(t) + ":" + o.esc
-	if id != NoID {
-		text += ":" + id.esc
+	k := Key{typ: t, org: o, id: id}
+	if id == NoID {
+		k.text = s.prefix + string(t) + ":" + o.esc
+	} else {
+		k.text = s.prefix + string(t) + ":" + o.esc + ":" + id.esc
 	}
-	return Key{typ: t, org: o, id: id, text: text}
+	return k
 }
 
 // Directory returns the key of a phone in the directory without an
