@@ -12,23 +12,28 @@ import (
 
 	"github.com/jackcache/jackcache/internal/engine"
 	"github.com/jackcache/jackcache/internal/keys"
+	"github.com/jackcache/jackcache/internal/near"
 	"github.com/jackcache/jackcache/internal/store"
 )
 
 // Conversation is the messages that an organisation exchanges with one phone.
 // It is a small value: make it where it is needed. Who reads the same conversation
-// again and again keeps it: that saves reading the phone and making the key.
-type Conversation struct {
-	org   Org
-	phone keys.Phone
-	name  keys.Key
-	err   error
+// again and again keeps it: that saves reading the phone, making the key, and looking
+// for the copy in this process. Safe for concurrent use.
+type Conversation struct{ *conversation }
+
+type conversation struct {
+	org    Org
+	phone  keys.Phone
+	name   keys.Key
+	handle near.Handle
+	err    error
 }
 
 // Conversation returns the conversation with a phone, in any spelling. A phone
 // that is not possible makes every call return ErrInvalid.
 func (o Org) Conversation(phone string) Conversation {
-	c := Conversation{org: o}
+	c := Conversation{&conversation{org: o}}
 	if c.err = o.check(); c.err != nil {
 		return c
 	}
@@ -205,8 +210,8 @@ type RawTranscript struct {
 // Messages returns the newest messages that fit, oldest first. A conversation
 // that does not exist has none.
 func (c Conversation) Messages(ctx context.Context, o ReadOptions) (Transcript, error) {
-	log, err := c.read(ctx, o)
-	if err != nil {
+	var log engine.Log
+	if err := c.read(ctx, &o, &log); err != nil {
 		return Transcript{}, err
 	}
 	if log.Copy != nil && o.MaxBytes == 0 && o.MaxTokens == 0 && log.Copy.Fits(c.org.cache.opts.Conversation.WindowBytes) {
@@ -235,8 +240,8 @@ func (c Conversation) Messages(ctx context.Context, o ReadOptions) (Transcript, 
 
 // Raw is Messages without decoding: the bytes are those that were stored.
 func (c Conversation) Raw(ctx context.Context, o ReadOptions) (RawTranscript, error) {
-	log, err := c.read(ctx, o)
-	if err != nil {
+	var log engine.Log
+	if err := c.read(ctx, &o, &log); err != nil {
 		return RawTranscript{}, err
 	}
 	raw, err := fit(log, o, c.org.cache.opts.Conversation.WindowBytes)
@@ -248,23 +253,24 @@ func (c Conversation) Raw(ctx context.Context, o ReadOptions) (RawTranscript, er
 	return raw, err
 }
 
-func (c Conversation) read(ctx context.Context, o ReadOptions) (log engine.Log, err error) {
+// read reads into log, which is zero.
+func (c *conversation) read(ctx context.Context, o *ReadOptions, log *engine.Log) error {
 	if c.err != nil {
-		return log, c.err
+		return c.err
 	}
 	if o.Last < 0 || o.MaxBytes < 0 || o.MaxTokens < 0 {
-		return log, invalid("ReadOptions must not be negative: %+v", o)
+		return invalid("ReadOptions must not be negative: %+v", *o)
 	}
 	cache := c.org.cache
 	want := cache.opts.Conversation.Window
 	if o.Last > 0 {
 		want = min(want, o.Last)
 	}
-	if log, err = cache.engine.Messages(ctx, c.key(), want); err != nil {
-		return log, mapError(ctx, "messages", err)
+	if err := cache.engine.MessagesAt(ctx, &c.name, &c.handle, want, log); err != nil {
+		return mapError(ctx, "messages", err)
 	}
 	cache.conversations.count(len(log.Messages) > 0)
-	return log, nil
+	return nil
 }
 
 // decodedShare is how much larger than the window's bytes, which count what is

@@ -12,6 +12,7 @@ import (
 	"github.com/jackcache/jackcache/internal/clock"
 	"github.com/jackcache/jackcache/internal/engine"
 	"github.com/jackcache/jackcache/internal/keys"
+	"github.com/jackcache/jackcache/internal/near"
 	"github.com/jackcache/jackcache/internal/store"
 )
 
@@ -124,43 +125,62 @@ type Entry[T any] struct {
 	Source  Source
 }
 
-// Ref is one value of a kind: who reads it again and again is spared making its key.
-// Make it with Kind.Ref. It is a small value. Safe for concurrent use.
-type Ref[T any] struct {
-	kind *Kind[T]
-	org  Org
-	key  keys.Key
-	err  error
+// Ref is one value of a kind: who reads it again and again is spared making its key,
+// and looking for the copy in this process. Make it with Kind.Ref. It is a small value.
+// Safe for concurrent use.
+type Ref[T any] struct{ *ref }
+
+type ref struct {
+	kind   *kind
+	org    Org
+	key    keys.Key
+	counts *kindCounts
+	handle near.Handle
+	err    error
 }
 
 // Ref returns the value of an id. An id that is not allowed makes every call return
 // ErrInvalid.
 func (k *Kind[T]) Ref(o Org, id string) Ref[T] {
-	key, err := o.key(&k.k, id)
-	return Ref[T]{kind: k, org: o, key: key, err: err}
+	r := &ref{kind: &k.k, org: o}
+	if r.key, r.err = o.key(&k.k, id); r.err == nil {
+		r.counts = o.cache.counts[&k.k]
+	}
+	return Ref[T]{r}
 }
 
 // Get is Kind.Get.
 func (r Ref[T]) Get(ctx context.Context) (T, error) {
-	e, err := r.Entry(ctx)
+	var e Entry[T]
+	err := r.read(ctx, &e)
 	return e.Value, err
 }
 
 // Entry is Kind.Entry.
-func (r Ref[T]) Entry(ctx context.Context) (Entry[T], error) {
+func (r Ref[T]) Entry(ctx context.Context) (e Entry[T], err error) {
+	err = r.read(ctx, &e)
+	return e, err
+}
+
+func (r Ref[T]) read(ctx context.Context, e *Entry[T]) error {
 	if r.err != nil {
-		return Entry[T]{}, r.err
+		return r.err
 	}
-	k := r.kind
-	v, err := r.org.cache.engine.Get(ctx, r.key, k.k.policy)
-	if err != nil {
-		return Entry[T]{}, mapError(ctx, "get "+k.k.opts.Name, err)
+	return readEntry(ctx, r.kind, &r.org, &r.key, &r.handle, r.counts, e)
+}
+
+// readEntry reads the value of a key into e, which is zero. The handle is nil where the
+// key is read once.
+func readEntry[T any](ctx context.Context, k *kind, o *Org, key *keys.Key, h *near.Handle, counts *kindCounts, e *Entry[T]) error {
+	var v engine.Value
+	if err := o.cache.engine.GetAt(ctx, key, h, &k.policy, &v); err != nil {
+		return mapError(ctx, "get "+k.opts.Name, err)
 	}
-	r.org.cache.count(&k.k, v)
+	counts.countValue(&v)
 	if !v.Found {
-		return Entry[T]{}, fmt.Errorf("%s of %s: %w", k.k.opts.Name, r.org, ErrNotFound)
+		return fmt.Errorf("%s of %s: %w", k.opts.Name, *o, ErrNotFound)
 	}
-	return decodeFor[T](&k.k, v)
+	return decodeFor(k, &v, e)
 }
 
 // Get returns the value of an id. It returns ErrNotFound when there is none.
@@ -170,8 +190,13 @@ func (k *Kind[T]) Get(ctx context.Context, o Org, id string) (T, error) {
 }
 
 // Entry is Get with the value's version and where it came from.
-func (k *Kind[T]) Entry(ctx context.Context, o Org, id string) (Entry[T], error) {
-	return k.Ref(o, id).Entry(ctx)
+func (k *Kind[T]) Entry(ctx context.Context, o Org, id string) (e Entry[T], err error) {
+	key, err := o.key(&k.k, id)
+	if err != nil {
+		return e, err
+	}
+	err = readEntry(ctx, &k.k, &o, &key, nil, o.cache.counts[&k.k], &e)
+	return e, err
 }
 
 // GetMany returns the values of several ids, in the order of ids: those of which
@@ -188,7 +213,7 @@ func (k *Kind[T]) GetMany(ctx context.Context, o Org, ids ...string) ([]Entry[T]
 	out := make([]Entry[T], len(vs))
 	for i, v := range vs {
 		if v.Found {
-			if out[i], err = decodeFor[T](&k.k, v); err != nil {
+			if err = decodeFor(&k.k, &v, &out[i]); err != nil {
 				return nil, err
 			}
 		}
@@ -273,8 +298,9 @@ func (k *Kind[T]) GetOrLoad(ctx context.Context, o Org, id string, load func(con
 	if err != nil {
 		return zero, mapError(ctx, "load "+k.k.opts.Name, err)
 	}
-	o.cache.count(&k.k, v)
-	e, err := decodeFor[T](&k.k, v)
+	o.cache.counts[&k.k].countValue(&v)
+	var e Entry[T]
+	err = decodeFor(&k.k, &v, &e)
 	return e.Value, err
 }
 
@@ -303,7 +329,7 @@ func encode[T any](value T) ([]byte, error) {
 	return codec.Marshal(value)
 }
 
-func decode[T any](v engine.Value) (Entry[T], error) {
+func decode[T any](v *engine.Value) (Entry[T], error) {
 	e := Entry[T]{Version: toVersion(v.Version), Source: Source(v.Source)}
 	payload := v.Payload
 	if v.Shared {

@@ -97,23 +97,28 @@ func (c *Cache) openNear() error {
 	return nil
 }
 
-// decodeFor is decode for a kind, which may declare that nobody changes what it
+// decodeFor is decode into e for a kind, which may declare that nobody changes what it
 // gives: then all share what was decoded once.
-func decodeFor[T any](k *kind, v engine.Value) (Entry[T], error) {
-	if !k.opts.Immutable || v.Copy == nil {
-		return decode[T](v)
-	}
-	value, ok := v.Copy.Form().(*T)
-	if !ok {
-		e, err := decode[T](v)
-		if err != nil {
-			return Entry[T]{}, err
-		}
-		if value, ok = v.Copy.Shape(&e.Value).(*T); !ok { // somebody reads the kind as another type
-			return e, nil
+func decodeFor[T any](k *kind, v *engine.Value, e *Entry[T]) error {
+	if k.opts.Immutable && v.Copy != nil {
+		if value, ok := v.Copy.Form().(*T); ok {
+			e.Value, e.Version, e.Source = *value, Version(v.Copy.Version()), Source(v.Source)
+			return nil
 		}
 	}
-	return Entry[T]{Value: *value, Version: Version(v.Copy.Version()), Source: Source(v.Source)}, nil
+	decoded, err := decode[T](v)
+	if err != nil {
+		return err
+	}
+	*e = decoded
+	if k.opts.Immutable && v.Copy != nil {
+		own := new(T)
+		*own = decoded.Value
+		if value, ok := v.Copy.Shape(own).(*T); ok { // otherwise somebody reads the kind as another type
+			e.Value = *value
+		}
+	}
+	return nil
 }
 
 // decodeLog returns all messages of a copy, decoded once.

@@ -51,11 +51,11 @@ func (r RawKind) Get(ctx context.Context, o Org, id string) (RawEntry, error) {
 	if err != nil {
 		return RawEntry{}, mapError(ctx, "get "+r.k.opts.Name, err)
 	}
-	o.cache.count(r.k, v)
+	o.cache.counts[r.k].countValue(&v)
 	if !v.Found {
 		return RawEntry{}, nil
 	}
-	e, err := decode[json.RawMessage](v)
+	e, err := decode[json.RawMessage](&v)
 	return RawEntry{Found: true, JSON: e.Value, Version: e.Version, Source: e.Source}, err
 }
 

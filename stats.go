@@ -1,29 +1,36 @@
 package jackcache
 
 import (
-	"sync/atomic"
 	"time"
 
+	"github.com/jackcache/jackcache/internal/counter"
 	"github.com/jackcache/jackcache/internal/engine"
 	"github.com/jackcache/jackcache/internal/store"
 )
 
-type kindCounts struct{ hits, misses, loads atomic.Uint64 }
+// kindCounts counts the reads of a kind in one cache.
+type kindCounts struct{ reads counter.Set }
+
+const (
+	hitReads = iota
+	missedReads
+	loadedReads
+)
 
 func (k *kindCounts) count(hit bool) {
 	if hit {
-		k.hits.Add(1)
+		k.reads.Add(hitReads)
 	} else {
-		k.misses.Add(1)
+		k.reads.Add(missedReads)
 	}
 }
 
-func (c *Cache) count(k *kind, v engine.Value) {
-	counts := c.counts[k]
-	if v.Source == engine.FromLoader {
-		counts.loads.Add(1)
+func (k *kindCounts) countValue(v *engine.Value) {
+	loaded := v.Source == engine.FromLoader
+	if loaded {
+		k.reads.Add(loadedReads)
 	}
-	counts.count(v.Found && v.Source != engine.FromLoader)
+	k.count(v.Found && !loaded)
 }
 
 // KindStats counts reads of a kind since the start.
@@ -94,7 +101,7 @@ func (c *Cache) Stats() Stats {
 }
 
 func (k *kindCounts) stats() KindStats {
-	return KindStats{Hits: k.hits.Load(), Misses: k.misses.Load(), Loads: k.loads.Load()}
+	return KindStats{Hits: k.reads.Load(hitReads), Misses: k.reads.Load(missedReads), Loads: k.reads.Load(loadedReads)}
 }
 
 // Status is the verdict of a health report.

@@ -69,9 +69,9 @@ func (e *Engine) openCopies() {
 }
 
 // nearly returns the copy of a key, and whether it is current. What this instance
-// has accepted and the store has not makes none current.
-func (e *Engine) nearly(k keys.Key) (c *Copy, it *near.Item, fresh bool) {
-	it, fresh = e.copies.tier.Get(k, e.copies.tracked.Covers(k))
+// has accepted and the store has not makes none current. The handle may be nil.
+func (e *Engine) nearly(k *keys.Key, h *near.Handle) (c *Copy, it *near.Item, fresh bool) {
+	it, fresh = e.copies.tier.Get(k.String(), h, e.copies.tracked.Covers(k.String(), k.Org()))
 	if it == nil {
 		return nil, nil, false
 	}
@@ -84,26 +84,26 @@ func (e *Engine) nearly(k keys.Key) (c *Copy, it *near.Item, fresh bool) {
 
 // lease is taken before a read that may be kept.
 func (e *Engine) lease(k keys.Key) near.Lease {
-	return e.copies.tier.Lease(k, e.copies.tracked.Covers(k))
+	return e.copies.tier.Lease(k, e.copies.tracked.Covers(k.String(), k.Org()))
 }
 
-// fresh returns the current copy of a value.
-func (e *Engine) fresh(k keys.Key, p Policy) (v Value, ok bool) {
+// fresh puts the current copy of a value into v, which is zero, and reports whether
+// there is one.
+func (e *Engine) fresh(k *keys.Key, h *near.Handle, p *Policy, v *Value) bool {
 	if e.copies.tier == nil || p.Near <= 0 {
-		return v, false
+		return false
 	}
-	c, it, fresh := e.nearly(k)
+	c, it, fresh := e.nearly(k, h)
 	switch {
 	case !fresh:
-		return v, false
+		return false
 	case it.Absent:
-		return v, true
+		return true
 	case c == nil:
-		return v, false
+		return false
 	}
-	v = c.value
-	v.Source, v.Shared, v.Copy = FromNear, true, c
-	return v, true
+	*v = c.value
+	return true
 }
 
 // stale returns a copy of a value that need not be current, for a kind that may be
@@ -112,12 +112,12 @@ func (e *Engine) stale(k keys.Key, p Policy) (v Value, ok bool) {
 	if e.copies.tier == nil || p.Near <= 0 || !p.Stale {
 		return v, false
 	}
-	c, _, _ := e.nearly(k)
-	if c == nil || e.journal != nil && (e.waits(k) || e.isEnding(k.Org())) {
+	c, _, _ := e.nearly(&k, nil)
+	if c == nil || e.journal != nil && (e.waits(&k) || e.isEnding(k.Org())) {
 		return v, false
 	}
 	v = c.value
-	v.Source, v.Shared, v.Copy = FromStale, true, c
+	v.Source = FromStale
 	return v, true
 }
 
@@ -130,8 +130,9 @@ func (e *Engine) keepValue(k keys.Key, p Policy, l near.Lease, r seenValue, v *V
 	if v.Found {
 		it.Version, it.Generation, it.Size = v.Version, r.Value.Generation, 2*len(v.Payload)
 		it.TTL = min(it.TTL, e.leftOf(v.Version, p.TTL))
-		v.Copy = &Copy{value: *v, text: v.Version.String()}
-		v.Shared, it.Value = true, v.Copy
+		v.Shared, v.Copy = true, &Copy{text: v.Version.String()}
+		v.Copy.value, it.Value = *v, v.Copy
+		v.Copy.value.Source = FromNear
 	} else if r.Found { // a deletion has a version
 		it.Version, it.Generation = r.Value.Version, r.Value.Generation
 	}
@@ -149,26 +150,26 @@ func (e *Engine) leftOf(v clock.Version, ttl time.Duration) time.Duration {
 
 // freshLog is fresh for a conversation, of which the newest last messages are
 // wanted.
-func (e *Engine) freshLog(k keys.Key, last int) (log Log, ok bool) {
+func (e *Engine) freshLog(k *keys.Key, h *near.Handle, last int, log *Log) bool {
 	if e.copies.tier == nil || e.cfg.NearLogs <= 0 {
-		return log, false
+		return false
 	}
-	c, it, fresh := e.nearly(k)
+	c, it, fresh := e.nearly(k, h)
 	switch {
 	case !fresh:
-		return log, false
+		return false
 	case it.Absent:
-		return Log{Source: FromNear}, true
+		log.Source = FromNear
+		return true
 	case c == nil:
-		return log, false
+		return false
 	}
 	if c.most > 0 && len(c.log.Messages) >= c.most && (last == 0 || last > c.most) {
-		return log, false
+		return false
 	}
-	log = c.log
-	log.Source, log.Copy = FromNear, c
+	*log = c.log
 	log.Messages = newest(log.Messages, last)
-	return log, true
+	return true
 }
 
 // keepLog keeps what was read of a conversation under a lease.
@@ -187,8 +188,8 @@ func (e *Engine) keepLog(k keys.Key, last int, ttl time.Duration, l near.Lease, 
 			c.bytes += len(m.Stored)
 			c.plain = c.plain && m.Flags&record.Zstd == 0
 		}
-		log.Copy = c
-		it.Value = log.Copy
+		log.Copy, c.log.Copy, c.log.Source = c, c, FromNear
+		it.Value = c
 	}
 	e.copies.tier.Fill(k, l, it)
 }

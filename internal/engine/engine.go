@@ -321,9 +321,9 @@ func (e *Engine) Merge(ctx context.Context, op store.Op) (res store.Result, err 
 	if err := e.check(); err != nil {
 		return res, err
 	}
-	t := e.taps.begin(ctx, OpImport, op.Key)
+	t := e.taps.begin(ctx, OpImport, &op.Key)
 	t.merged(op)
-	defer t.end(&err)
+	defer func() { t.end(err) }()
 	ctx, m := e.measure(e.withoutSpan(ctx), OpImport, op.Key.Type())
 	defer func() { m.end(err) }()
 	defer e.drop(op.Key)
@@ -358,7 +358,7 @@ func (e *Engine) List(ctx context.Context, q store.Query) (p store.Page, err err
 		return p, err
 	}
 	t := e.taps.beginAt(ctx, OpList, q.Type, q.Org)
-	defer t.end(&err)
+	defer func() { t.end(err) }()
 	ctx, m := e.measure(ctx, OpList, q.Type)
 	defer func() { m.end(err) }()
 	p, err = e.cfg.Store.List(ctx, q)

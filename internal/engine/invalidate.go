@@ -22,7 +22,7 @@ func (e *Engine) Invalidate(caller context.Context, o keys.Org) (pending bool, e
 		return false, err
 	}
 	t := e.taps.beginAt(caller, OpInvalidate, "", o)
-	defer t.end(&err)
+	defer func() { t.end(err) }()
 	caller, m := e.measure(caller, OpInvalidate, "")
 	defer func() { m.end(err) }()
 	ctx, cancel := context.WithTimeout(caller, e.cfg.Timeout)

@@ -142,7 +142,7 @@ func (e *Engine) write(caller context.Context, operation Operation, derived bool
 		return e.accept(ctx, op, err)
 	}
 	// What waits for the same key would be read instead of what is not recorded.
-	return w, e.record(ctx, derived && !e.waits(op.Key), e.appliedRecord(op, w.Result))
+	return w, e.record(ctx, derived && !e.waits(&op.Key), e.appliedRecord(op, w.Result))
 }
 
 // patience is how long the store has for a write.
@@ -161,7 +161,7 @@ func (e *Engine) attempt(ctx context.Context, op store.Op) (store.Result, store.
 	}
 	conditional := op.If.Kind != store.Always
 	err := e.endPending(ctx, op.Key.Org())
-	if err == nil && conditional && (e.waits(op.Key) || e.shared.Doubtful(op.Key)) {
+	if err == nil && conditional && (e.waits(&op.Key) || e.shared.Doubtful(op.Key)) {
 		err = fmt.Errorf("%w: what was acknowledged is being applied", store.ErrUnavailable)
 	}
 	if err != nil {

@@ -39,11 +39,11 @@ func (e *Engine) GetOrLoad(ctx context.Context, k keys.Key, p Policy, load Loade
 	if err := e.check(); err != nil {
 		return Value{}, err
 	}
-	t := e.taps.begin(ctx, OpGet, k)
-	t.in(p)
-	defer t.end(&err)
-	defer func() { t.read(v) }()
-	if v, ok := e.fresh(k, p); ok && v.Found {
+	t := e.taps.begin(ctx, OpGet, &k)
+	t.in(&p)
+	defer func() { t.end(err) }()
+	defer func() { t.read(&v) }()
+	if e.fresh(&k, nil, &p, &v) && v.Found {
 		return v, nil
 	}
 	seen, v, missing := e.look(ctx, k, p)
@@ -100,9 +100,9 @@ func (e *Engine) loadHere(ctx context.Context, k keys.Key, p Policy, seen seenVa
 }
 
 func (e *Engine) callLoader(ctx context.Context, k keys.Key, load Loader) (payload []byte, err error) {
-	t := e.taps.begin(ctx, OpLoad, k)
+	t := e.taps.begin(ctx, OpLoad, &k)
 	t.loads()
-	defer t.end(&err)
+	defer func() { t.end(err) }()
 	err = errPanicked // until it returns
 	ctx, m := e.measure(ctx, OpLoad, k.Type())
 	defer func() { m.end(err) }()
@@ -130,10 +130,10 @@ func (e *Engine) fillVersion(seen seenValue) clock.Version {
 // costs a later load, nothing else, so it is only counted.
 func (e *Engine) fill(ctx context.Context, k keys.Key, p Policy, v Value, seen seenValue) {
 	var err error
-	t := e.taps.begin(ctx, OpFill, k)
-	t.in(p)
+	t := e.taps.begin(ctx, OpFill, &k)
+	t.in(&p)
 	t.wrote(v.Payload)
-	defer t.end(&err)
+	defer func() { t.end(err) }()
 	if p.LocalOnly {
 		r := record.Value{Version: v.Version, Generation: seen.Generation, Stored: append([]byte(nil), v.Payload...)}
 		e.local.Fill(k, r, p.TTL, seen.Value.Version)

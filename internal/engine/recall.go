@@ -37,18 +37,18 @@ func (e *Engine) outset(k keys.Key) (o outset) {
 		return o
 	}
 	o.at = e.journal.Position()
-	o.doubt, o.pending = e.shared.Doubtful(k), e.waits(k)
+	o.doubt, o.pending = e.shared.Doubtful(k), e.waits(&k)
 	return o
 }
 
-func (e *Engine) waits(k keys.Key) bool {
-	return e.journal.PendingCount() > 0 && e.journal.HasPending(k)
+func (e *Engine) waits(k *keys.Key) bool {
+	return e.journal.PendingCount() > 0 && e.journal.HasPending(*k)
 }
 
 // since completes o by what is known after the read.
 func (e *Engine) since(k keys.Key, o outset) outset {
 	o.doubt = o.doubt || e.shared.Doubtful(k)
-	o.pending = o.pending || e.waits(k)
+	o.pending = o.pending || e.waits(&k)
 	return o
 }
 

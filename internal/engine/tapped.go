@@ -23,10 +23,14 @@ type tapped struct {
 }
 
 // begin notes the begin of an operation on k.
-func (t *taps) begin(ctx context.Context, op Operation, k keys.Key) *tapped {
+func (t *taps) begin(ctx context.Context, op Operation, k *keys.Key) *tapped {
 	if t.list.Load() == nil {
 		return nil
 	}
+	return t.tapped(ctx, op, *k)
+}
+
+func (t *taps) tapped(ctx context.Context, op Operation, k keys.Key) *tapped {
 	return &tapped{taps: t, caller: ctx, key: k, ev: Event{
 		Time: time.Now(), Op: op, Type: k.Type(), Org: k.Org().String(), Source: FromShared, Outcome: Done,
 	}}
@@ -34,7 +38,7 @@ func (t *taps) begin(ctx context.Context, op Operation, k keys.Key) *tapped {
 
 // beginAt notes the begin of an operation that is not on one key.
 func (t *taps) beginAt(ctx context.Context, op Operation, typ keys.Type, o keys.Org) *tapped {
-	c := t.begin(ctx, op, keys.Key{})
+	c := t.begin(ctx, op, &keys.Key{})
 	if c != nil {
 		c.ev.Type, c.ev.Org = typ, o.String()
 	}
@@ -46,7 +50,7 @@ func (t *taps) beginMany(ctx context.Context, op Operation, ks []keys.Key) *tapp
 	if t.list.Load() == nil || len(ks) == 0 {
 		return nil
 	}
-	c := t.begin(ctx, op, ks[0])
+	c := t.begin(ctx, op, &ks[0])
 	if c == nil {
 		return nil // the last one left
 	}
@@ -63,10 +67,13 @@ func (t *taps) beginMany(ctx context.Context, op Operation, ks []keys.Key) *tapp
 }
 
 // read notes a value that was asked for.
-func (c *tapped) read(v Value) {
-	if c == nil {
-		return
+func (c *tapped) read(v *Value) {
+	if c != nil {
+		c.noteValue(v)
 	}
+}
+
+func (c *tapped) noteValue(v *Value) {
 	c.ev.Outcome = Miss
 	if !v.Found {
 		return
@@ -84,8 +91,8 @@ func (c *tapped) readAll(vs []Value) {
 	if c == nil {
 		return
 	}
-	for _, v := range vs {
-		c.read(v)
+	for i := range vs {
+		c.read(&vs[i])
 	}
 	switch c.found {
 	case 0:
@@ -98,10 +105,13 @@ func (c *tapped) readAll(vs []Value) {
 }
 
 // readLog notes the messages that were read.
-func (c *tapped) readLog(l Log) {
-	if c == nil {
-		return
+func (c *tapped) readLog(l *Log) {
+	if c != nil {
+		c.noteLog(l)
 	}
+}
+
+func (c *tapped) noteLog(l *Log) {
 	c.ev.Source, c.ev.Outcome = l.Source, Miss
 	c.ev.Count = len(l.Messages)
 	for i := range l.Messages {
@@ -149,7 +159,7 @@ func (c *tapped) listed(p store.Page) {
 }
 
 // in notes that the operation stays in the process, if it does.
-func (c *tapped) in(p Policy) {
+func (c *tapped) in(p *Policy) {
 	if c != nil && p.LocalOnly {
 		c.ev.Source = FromNear
 	}
@@ -177,17 +187,20 @@ func (c *tapped) loads() {
 }
 
 // end tells all who listen now.
-func (c *tapped) end(err *error) {
-	if c == nil {
-		return
+func (c *tapped) end(err error) {
+	if c != nil {
+		c.tell(err)
 	}
+}
+
+func (c *tapped) tell(err error) {
 	all := c.taps.list.Load()
 	if all == nil {
 		return
 	}
 	c.ev.Took = time.Since(c.ev.Time)
-	if *err != nil {
-		c.ev.Outcome = outcomeOf(c.caller, *err)
+	if err != nil {
+		c.ev.Outcome = outcomeOf(c.caller, err)
 	}
 	for _, t := range *all {
 		t.offer(c.ev, c.key)

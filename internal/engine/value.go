@@ -52,19 +52,24 @@ type Policy struct {
 
 // Get reads one value.
 func (e *Engine) Get(ctx context.Context, k keys.Key, p Policy) (v Value, err error) {
+	err = e.GetAt(ctx, &k, nil, &p, &v)
+	return v, err
+}
+
+// GetAt is Get into v, which is zero, for one who has a handle of the key; nil: there
+// is none. See MessagesAt.
+func (e *Engine) GetAt(ctx context.Context, k *keys.Key, h *near.Handle, p *Policy, v *Value) (err error) {
 	if err := e.check(); err != nil {
-		return Value{}, err
+		return err
 	}
 	t := e.taps.begin(ctx, OpGet, k)
 	t.in(p)
-	defer t.end(&err)
-	if v, ok := e.fresh(k, p); ok {
-		t.read(v)
-		return v, nil
+	if !e.fresh(k, h, p, v) {
+		_, *v, err = e.look(ctx, *k, *p)
 	}
-	_, v, err = e.look(ctx, k, p)
 	t.read(v)
-	return v, err
+	t.end(err)
+	return err
 }
 
 // look reads a value of the store, and keeps a copy. Where the store is away and the
@@ -116,12 +121,11 @@ func (e *Engine) GetMany(ctx context.Context, ks []keys.Key, ps []Policy) (vs []
 		return nil, err
 	}
 	t := e.taps.beginMany(ctx, OpGetMany, ks)
-	defer t.end(&err)
+	defer func() { t.end(err) }()
 	vs = make([]Value, len(ks))
 	var missed []int
 	for i, k := range ks {
-		var ok bool
-		if vs[i], ok = e.fresh(k, ps[i]); !ok {
+		if !e.fresh(&k, nil, &ps[i], &vs[i]) {
 			missed = append(missed, i)
 		}
 	}
@@ -167,10 +171,10 @@ func (e *Engine) Set(ctx context.Context, k keys.Key, payload []byte, p Policy, 
 	if err := e.check(); err != nil {
 		return v, err
 	}
-	t := e.taps.begin(ctx, OpSet, k)
-	t.in(p)
+	t := e.taps.begin(ctx, OpSet, &k)
+	t.in(&p)
 	t.wrote(payload)
-	defer t.end(&err)
+	defer func() { t.end(err) }()
 	if p.LocalOnly {
 		r := record.Value{Version: e.cfg.Clock.Now(), Stored: append([]byte(nil), payload...)}
 		return r.Version, e.localWrite(k, r, p.TTL, cond)
@@ -189,9 +193,9 @@ func (e *Engine) Delete(ctx context.Context, k keys.Key, p Policy, cond store.Co
 	if err := e.check(); err != nil {
 		return err
 	}
-	t := e.taps.begin(ctx, OpDelete, k)
-	t.in(p)
-	defer t.end(&err)
+	t := e.taps.begin(ctx, OpDelete, &k)
+	t.in(&p)
+	defer func() { t.end(err) }()
 	if p.LocalOnly {
 		return e.localWrite(k, record.Value{Flags: record.Tombstone}, p.Keep, cond)
 	}

@@ -42,7 +42,7 @@ func BenchmarkHit(b *testing.B) {
 	for n := 0; b.Loop(); n++ {
 		start := time.Now()
 		for _, k := range all {
-			if _, fresh := f.Get(k, f.c); !fresh {
+			if _, fresh := f.Tier.Get(k.String(), nil, f.c); !fresh {
 				b.Fatal("not fresh")
 			}
 		}
@@ -71,7 +71,7 @@ func BenchmarkHitParallel(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for i := 0; pb.Next(); i++ {
-			f.Get(all[i%len(all)], f.c)
+			f.Tier.Get(all[i%len(all)].String(), nil, f.c)
 		}
 	})
 }

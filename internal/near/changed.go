@@ -69,7 +69,9 @@ func (t *Tier) remove(e *entry) bool {
 }
 
 // gone accounts for an entry that leaves, for whatever reason. otter calls it once
-// for each, under the lock of the bucket: it must not call the cache.
+// for each, under the lock of the bucket and before anybody sees the change: it must
+// not call the cache. So who has a handle and who looks for the key agree: none finds
+// the entry here once another one did not.
 func (t *Tier) gone(d otter.DeletionEvent[string, *entry]) {
 	switch d.Cause {
 	case otter.CauseOverflow:
@@ -78,6 +80,7 @@ func (t *Tier) gone(d otter.DeletionEvent[string, *entry]) {
 		t.counts.expirations.Add(1)
 	}
 	e := d.Value
+	e.place.entry.Store(nil)
 	e.account.drop(e)
 	e.account.bytes.Add(-int64(e.weight))
 	t.orgs.release(e.account)

@@ -4,7 +4,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/jackcache/jackcache/internal/keys"
 	"github.com/jackcache/jackcache/internal/store"
 )
 
@@ -14,13 +13,15 @@ import (
 const entryOverhead = 280
 
 // entry is a copy with what proves it. The item's TTL is what the jitter left of it.
-// After it was put in only visited and its place in the account change.
+// After it was put in only visited, counted, and its neighbours in the account change.
 type entry struct {
 	item    Item
 	key     string
 	weight  uint32      // what it counts in the budget, in bytes
 	visited atomic.Bool // since the account last looked for what may go
 	until   int64       // when its TTL ends, as store.Now
+	place   *place
+	counted atomic.Int64 // when otter heard last of a read that did not look for it, as store.Now
 
 	// The covers with their epochs before the read; nil covers: it is never fresh.
 	covers   store.Covers
@@ -52,19 +53,28 @@ func (e *entry) visit() {
 	}
 }
 
-// Get returns the copy of what k has, nil for none, and whether it is proven to be
-// current within the bound, by the covers c that k has now. One that is not may be
-// served as stale by who wants that. The item must not be changed.
-func (t *Tier) Get(k keys.Key, c store.Covers) (it *Item, fresh bool) {
-	e, ok := t.cache.GetIfPresent(k.String())
-	if !ok || e.over() {
+// Get returns the copy of what a key has, nil for none, and whether it is proven to
+// be current within the bound, by the covers c that the key has now. One that is not
+// may be served as stale by who wants that. The item must not be changed. With a
+// handle of the key the copy is looked for only where it is not remembered; nil: there
+// is none.
+func (t *Tier) Get(name string, h *Handle, c store.Covers) (it *Item, fresh bool) {
+	e := h.entry()
+	remembered := e != nil
+	if !remembered {
+		if e, _ = t.cache.GetIfPresent(name); e == nil {
+			t.counts.missed()
+			return nil, false
+		}
+		h.remember(e)
+	}
+	now := store.Now()
+	if e.over() || now >= e.until {
 		t.counts.missed()
 		return nil, false
 	}
-	now := store.Now()
-	if now >= e.until {
-		t.counts.missed()
-		return nil, false
+	if remembered && e.uncounted(now) {
+		t.cache.GetIfPresent(name)
 	}
 	e.visit()
 	fresh = e.fresh(c, now, t.bound)

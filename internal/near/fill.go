@@ -108,8 +108,9 @@ func (t *Tier) entry(l Lease, it Item, weight uint32) *entry {
 	it.TTL -= time.Duration(t.random() % uint64(it.TTL/jitterPart+1))
 	e := &entry{
 		item: it, key: l.key, weight: weight, until: store.Now() + int64(it.TTL),
-		keyEpoch: l.keyEpoch, genEpoch: l.genEpoch,
+		keyEpoch: l.keyEpoch, genEpoch: l.genEpoch, place: new(place),
 	}
+	e.place.entry.Store(e)
 	if l.proven {
 		e.covers = l.covers
 	}

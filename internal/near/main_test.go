@@ -1,7 +1,9 @@
 package near
 
 import (
+	"math/rand/v2"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,6 +22,8 @@ type fixture struct {
 	t     testing.TB
 	space keys.Space
 	c     store.Covers
+
+	handles sync.Map // of *Handle, by name
 }
 
 func newFixture(t testing.TB, o Options) *fixture {
@@ -57,6 +61,7 @@ func prove(c *store.Cover) { c.Prove(c.Epoch(), store.Now()) }
 // without.
 func (f *fixture) checkAccounts() {
 	f.t.Helper()
+	f.sweeps.stop() // what it removes while we look would not add up
 	f.cache.CleanUp()
 	weights, lists := map[*account]int64{}, map[*account]int64{}
 	for e := range f.cache.Values() {
@@ -111,6 +116,19 @@ func (f *fixture) mustFill(k keys.Key, it Item) {
 	if !f.fill(k, it) {
 		f.t.Fatalf("%s is not kept: %+v", k, f.Stats().Rejected)
 	}
+}
+
+// Get reads like two callers: one who has a handle from before, and one who has not.
+// What they get is of the same moment unless others write.
+func (f *fixture) Get(k keys.Key, c store.Covers) (it *Item, fresh bool) {
+	if rand.IntN(2) == 0 {
+		return f.Tier.Get(k.String(), nil, c)
+	}
+	h, ok := f.handles.Load(k.String())
+	if !ok {
+		h, _ = f.handles.LoadOrStore(k.String(), new(Handle))
+	}
+	return f.Tier.Get(k.String(), h.(*Handle), c)
 }
 
 // want checks what Get gives: version 0 is none.

@@ -2,10 +2,10 @@ package near
 
 import (
 	"cmp"
-	"math/rand/v2"
 	"slices"
 	"sync/atomic"
 
+	"github.com/jackcache/jackcache/internal/counter"
 	"github.com/jackcache/jackcache/internal/keys"
 )
 
@@ -80,30 +80,26 @@ const (
 
 // counts are what happened since New.
 type counts struct {
-	reads    [readParts]readPart
+	reads    counter.Set // freshReads, staleReads, missedReads
 	outcomes [outcomes]atomic.Uint64
 
 	evictions, ownEvictions, expirations, drops, orgDrops, swept atomic.Uint64
 }
 
-// readParts is how many parts the counts of reads have, so that readers on several
-// cores seldom write to the same. A power of two.
-const readParts = 16
+// What the reads were.
+const (
+	freshReads = iota
+	staleReads
+	missedReads
+)
 
-type readPart struct {
-	fresh, stale, missed atomic.Uint64
-	_                    [128 - 24]byte // two lines: they are fetched in pairs
-}
-
-func (c *counts) part() *readPart { return &c.reads[rand.Uint32()%readParts] }
-
-func (c *counts) missed() { c.part().missed.Add(1) }
+func (c *counts) missed() { c.reads.Add(missedReads) }
 
 func (c *counts) hit(fresh bool) {
-	if p := c.part(); fresh {
-		p.fresh.Add(1)
+	if fresh {
+		c.reads.Add(freshReads)
 	} else {
-		p.stale.Add(1)
+		c.reads.Add(staleReads)
 	}
 }
 
@@ -118,6 +114,7 @@ func (t *Tier) Stats() Stats {
 	c := &t.counts
 	s := Stats{
 		Entries: t.cache.EstimatedSize(), MaxBytes: t.max, OrgBytes: uint64(t.share),
+		HitsFresh: c.reads.Load(freshReads), HitsStale: c.reads.Load(staleReads), Misses: c.reads.Load(missedReads),
 		Fills: c.outcomes[kept].Load(),
 		Rejected: Rejected{
 			Uncovered: c.outcomes[uncovered].Load(), Told: c.outcomes[told].Load(), OrgTold: c.outcomes[orgTold].Load(),
@@ -126,12 +123,6 @@ func (t *Tier) Stats() Stats {
 		},
 		Evictions: c.evictions.Load(), OwnEvictions: c.ownEvictions.Load(), Expirations: c.expirations.Load(),
 		Drops: c.drops.Load(), OrgDrops: c.orgDrops.Load(), Swept: c.swept.Load(),
-	}
-	for i := range c.reads {
-		p := &c.reads[i]
-		s.HitsFresh += p.fresh.Load()
-		s.HitsStale += p.stale.Load()
-		s.Misses += p.missed.Load()
 	}
 	for _, o := range t.orgs.all() {
 		s.Bytes += o.Bytes

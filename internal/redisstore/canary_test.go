@@ -23,7 +23,7 @@ func TestTapLeadsElsewhere(t *testing.T) {
 	s, _ := openHearing(t, proxy.Addr())
 	k := mustKey(t, s, "x")
 	soon(t, "something is proven", func() bool { return covered(s, k) })
-	c := s.Covers(k).Key
+	c := coversOf(s, k).Key
 	epoch := c.Epoch()
 	proxy.Retarget(other.Addr())
 	for _, id := range taps(t, server) {
@@ -83,7 +83,7 @@ func TestCallsConnectAnew(t *testing.T) {
 		"replaced": func() { n.relink("a test") },
 	} {
 		soon(t, "something is proven", func() bool { return covered(s, k) })
-		c := s.Covers(k).Key
+		c := coversOf(s, k).Key
 		epoch := c.Epoch()
 		anew()
 		if c.Fresh(epoch, store.Now(), bound) || c.Epoch() == epoch {
@@ -124,7 +124,7 @@ func TestToldBeforeProven(t *testing.T) {
 	space := devSpaceOf(t)
 	o := &order{cover: cover.Load, canary: space.IsCanary}
 	s := openWith(t, server.Addr(), func(opts *Options) { opts.Listener = o })
-	cover.Store(s.Covers(mustKey(t, s, "x")).Key)
+	cover.Store(coversOf(s, mustKey(t, s, "x")).Key)
 	soon(t, "twenty canaries came back", func() bool { return o.seen.Load() >= 20 })
 	// A busy machine may be late by that much now and then.
 	if n := o.early.Load(); n > 3 {

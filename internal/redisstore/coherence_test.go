@@ -112,7 +112,7 @@ func (c *counting) read(t *testing.T, one *counterOf, oldest *time.Duration) {
 		}
 		return
 	}
-	cover := c.s.Covers(one.k).Generation
+	cover := coversOf(c.s, one.k).Generation
 	if cover == nil {
 		return
 	}
@@ -218,7 +218,7 @@ func startCounting(t *testing.T, addr string, change func(*Options)) *counting {
 		o.Listener, o.Timeout = c, 200*time.Millisecond
 		change(o)
 	})
-	soon(t, "something is proven", func() bool { return fresh(c.s.Covers(c.all[0].k).Generation) })
+	soon(t, "something is proven", func() bool { return fresh(coversOf(c.s, c.all[0].k).Generation) })
 	return c
 }
 

@@ -19,6 +19,8 @@ import (
 	"github.com/jackcache/jackcache/internal/store"
 )
 
+func coversOf(s *Store, k keys.Key) store.Covers { return s.Covers(k.String(), k.Org()) }
+
 func mustKey(t *testing.T, s *Store, id string) keys.Key {
 	t.Helper()
 	i, err := keys.ParseID(id)

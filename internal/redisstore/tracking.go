@@ -119,17 +119,17 @@ func (n *node) shake() {
 	}
 }
 
-// Covers returns the covers of the masters that have the key and the generation
+// Covers returns the covers of the masters that have a key and the generation
 // of its organisation. They are those of calls with a deadline: what comes over the
 // connection for long jobs is not covered.
-func (s *Store) Covers(k keys.Key) store.Covers {
+func (s *Store) Covers(key string, o keys.Org) store.Covers {
 	l := s.layout.Load()
 	if l.covers == nil {
 		return store.Covers{}
 	}
-	c := store.Covers{Key: l.cover(k.String())}
+	c := store.Covers{Key: l.cover(key)}
 	if c.Generation = c.Key; l.slots != nil {
-		c.Generation = l.cover(s.generationOf(k.Org()))
+		c.Generation = l.cover(s.generationOf(o))
 	}
 	return c
 }

@@ -59,7 +59,7 @@ func fresh(c *store.Cover) bool {
 
 // covered reports whether both covers of a key are proven now.
 func covered(s *Store, k keys.Key) bool {
-	c := s.Covers(k)
+	c := coversOf(s, k)
 	return fresh(c.Key) && fresh(c.Generation)
 }
 
@@ -159,7 +159,7 @@ func TestNobodyListens(t *testing.T) {
 	server := redistest.Start(t)
 	s := openNode(t, server.Addr())
 	settled(t, s)
-	if c := s.Covers(mustKey(t, s, "x")); c != (store.Covers{}) {
+	if c := coversOf(s, mustKey(t, s, "x")); c != (store.Covers{}) {
 		t.Errorf("covers: %+v", c)
 	}
 	if got := taps(t, server); len(got) != 0 || s.canaries.Load() != 0 {
@@ -179,7 +179,7 @@ func TestTapIsKilled(t *testing.T) {
 	k := mustKey(t, s, "x")
 	for range 10 {
 		soon(t, "something is proven", func() bool { return covered(s, k) })
-		c := s.Covers(k).Key
+		c := coversOf(s, k).Key
 		epoch, before := c.Epoch(), store.Now()
 		for _, id := range taps(t, server) {
 			send(t, server, "CLIENT", "KILL", "ID", id)
@@ -191,7 +191,7 @@ func TestTapIsKilled(t *testing.T) {
 		between := c.Epoch()
 		soon(t, "something is proven again", func() bool { return covered(s, k) })
 		t.Logf("proven again after %v", time.Duration(store.Now()-before))
-		if c != s.Covers(k).Key || c.Fresh(epoch, store.Now(), bound) {
+		if c != coversOf(s, k).Key || c.Fresh(epoch, store.Now(), bound) {
 			t.Error("what was read before the end is fresh again")
 		}
 		if c.Fresh(between, store.Now(), bound) {
@@ -216,7 +216,7 @@ func TestFlushIsHeard(t *testing.T) {
 	soon(t, "something is proven", func() bool { return covered(s, k) })
 	tap := fmt.Sprint(taps(t, server))
 	for _, flush := range []string{"FLUSHALL", "FLUSHDB"} {
-		c := s.Covers(k).Key
+		c := coversOf(s, k).Key
 		epoch, before := c.Epoch(), store.Now()
 		send(t, server, flush)
 		soon(t, flush+" is noticed", func() bool { return c.Epoch() != epoch })
@@ -238,7 +238,7 @@ func TestFrozenServer(t *testing.T) {
 	s, _ := openHearing(t, server.Addr())
 	k := mustKey(t, s, "x")
 	soon(t, "something is proven", func() bool { return covered(s, k) })
-	c := s.Covers(k).Key
+	c := coversOf(s, k).Key
 	epoch := c.Epoch()
 	server.Freeze()
 	defer server.Thaw()
@@ -268,7 +268,7 @@ func TestDemotedAndPromoted(t *testing.T) {
 	s, _ := openHearing(t, server.Addr())
 	k := mustKey(t, s, "x")
 	soon(t, "something is proven", func() bool { return covered(s, k) })
-	c := s.Covers(k).Key
+	c := coversOf(s, k).Key
 	epoch := c.Epoch()
 	send(t, server, "REPLICAOF", other.Host(), fmt.Sprint(other.Port()))
 	soon(t, "nothing is fresh", func() bool { return !covered(s, k) && c.Epoch() != epoch })
@@ -291,11 +291,11 @@ func TestMasterIsReplaced(t *testing.T) {
 	s, _ := openHearing(t, first.Addr())
 	k := mustKey(t, s, "x")
 	soon(t, "something is proven", func() bool { return covered(s, k) })
-	former := s.Covers(k).Key
+	former := coversOf(s, k).Key
 	if err := s.adopt(found{masters: []string{second.Addr()}}); err != nil {
 		t.Fatal(err)
 	}
-	if fresh(former) || former == s.Covers(k).Key {
+	if fresh(former) || former == coversOf(s, k).Key {
 		t.Error("what was read from the former master is fresh")
 	}
 	soon(t, "something is proven about the new one", func() bool { return covered(s, k) })

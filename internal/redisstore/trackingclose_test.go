@@ -25,7 +25,7 @@ func TestCloseEndsListening(t *testing.T) {
 		if i%4 == 0 {
 			d.cut()
 		}
-		c := s.Covers(k).Key
+		c := coversOf(s, k).Key
 		if err := s.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}

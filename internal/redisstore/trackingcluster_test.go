@@ -60,21 +60,21 @@ func TestSlotsMoveAway(t *testing.T) {
 	k, third := keyOn(t, s, inRange(low, high)), keyOn(t, s, inRange(6000, 9000))
 	from, to := c.MasterOf(low), c.MasterOf(redistest.Slots-1)
 	soon(t, "something is proven", func() bool {
-		return fresh(s.Covers(k).Key) && fresh(s.Covers(third).Key)
+		return fresh(coversOf(s, k).Key) && fresh(coversOf(s, third).Key)
 	})
-	first, apart := s.Covers(k).Key, s.Covers(third).Key
+	first, apart := coversOf(s, k).Key, coversOf(s, third).Key
 	epoch := first.Epoch()
 	var all []*store.Cover
 	for _, move := range []struct{ from, to *redistest.Server }{{from, to}, {to, from}} {
-		all = append(all, s.Covers(k).Key)
+		all = append(all, coversOf(s, k).Key)
 		if err := c.MoveSlots(move.from, move.to, low, high); err != nil {
 			t.Fatal(err)
 		}
 		soon(t, "the new master is known, and something is proven about it", func() bool {
-			return s.layout.Load().node(k.String()).addr == move.to.Addr() && fresh(s.Covers(k).Key)
+			return s.layout.Load().node(k.String()).addr == move.to.Addr() && fresh(coversOf(s, k).Key)
 		})
 	}
-	last := s.Covers(k).Key
+	last := coversOf(s, k).Key
 	for _, former := range all {
 		if former == last || fresh(former) {
 			t.Error("what was read before the slot moved is fresh")
@@ -83,7 +83,7 @@ func TestSlotsMoveAway(t *testing.T) {
 	if first.Fresh(epoch, store.Now(), bound) {
 		t.Error("what was read before the slot moved is fresh when it is back")
 	}
-	if s.Covers(third).Key != apart {
+	if coversOf(s, third).Key != apart {
 		t.Error("a master that took no part is looked at anew")
 	}
 }
@@ -98,8 +98,8 @@ func TestAskedElsewhere(t *testing.T) {
 	slot := strconv.Itoa(slotOf(k.String()))
 	send(t, to, "CLUSTER", "SETSLOT", slot, "IMPORTING", send(t, from, "CLUSTER", "MYID"))
 	send(t, from, "CLUSTER", "SETSLOT", slot, "MIGRATING", send(t, to, "CLUSTER", "MYID"))
-	soon(t, "something is proven", func() bool { return fresh(s.Covers(k).Key) })
-	cover := s.Covers(k).Key
+	soon(t, "something is proven", func() bool { return fresh(coversOf(s, k).Key) })
+	cover := coversOf(s, k).Key
 	epoch := cover.Epoch()
 	if _, err := s.Get(t.Context(), k); err != nil {
 		t.Fatal(err)
@@ -116,7 +116,7 @@ func TestCanarySlotMoves(t *testing.T) {
 	s := openCluster(t, c.Addrs(), func(o *Options) { listening(o) })
 	k := keyOn(t, s, inRange(100, 4000))
 	from, to := c.MasterOf(100), c.MasterOf(redistest.Slots-1)
-	soon(t, "something is proven", func() bool { return fresh(s.Covers(k).Key) })
+	soon(t, "something is proven", func() bool { return fresh(coversOf(s, k).Key) })
 	n := s.layout.Load().node(k.String())
 	near := canarySlot(n)
 	for range 2 {
@@ -124,7 +124,7 @@ func TestCanarySlotMoves(t *testing.T) {
 		send(t, from, "CLUSTER", "SETSLOT", strconv.Itoa(near), "MIGRATING", send(t, to, "CLUSTER", "MYID"))
 		begun := store.Now()
 		soon(t, "something is proven by a key of another slot", func() bool {
-			age, ok := s.Covers(k).Key.Age(store.Now())
+			age, ok := coversOf(s, k).Key.Age(store.Now())
 			return ok && store.Now()-int64(age) > begun+int64(3*canaryEvery)
 		})
 		if now := canarySlot(n); now == near {
@@ -142,11 +142,11 @@ func TestSlotsAreUnknown(t *testing.T) {
 	c := redistest.StartCluster(t, redistest.ClusterOptions{Replicas: -1})
 	s := openCluster(t, c.Addrs(), func(o *Options) { listening(o) })
 	k := keyOn(t, s, inRange(100, 4000))
-	soon(t, "something is proven", func() bool { return fresh(s.Covers(k).Key) })
+	soon(t, "something is proven", func() bool { return fresh(coversOf(s, k).Key) })
 	for _, n := range c.Nodes() {
 		send(t, n, "ACL", "SETUSER", "default", "-cluster|slots")
 	}
-	cover := s.Covers(k).Key
+	cover := coversOf(s, k).Key
 	epoch := cover.Epoch()
 	soon(t, "nothing is fresh", func() bool { return !fresh(cover) })
 	before := s.canaries.Load()
@@ -157,7 +157,7 @@ func TestSlotsAreUnknown(t *testing.T) {
 	for _, n := range c.Nodes() {
 		send(t, n, "ACL", "SETUSER", "default", "+cluster|slots")
 	}
-	soon(t, "something is proven again", func() bool { return fresh(s.Covers(k).Key) })
+	soon(t, "something is proven again", func() bool { return fresh(coversOf(s, k).Key) })
 }
 
 // canarySlot is where the last canary of a node lay.
@@ -200,7 +200,7 @@ func TestFailoverIsHeard(t *testing.T) {
 			s := openWith(t, "", func(o *Options) { d.open(o); h = listening(o) })
 			k := mustKey(t, s, "x")
 			soon(t, "something is proven", func() bool { return covered(s, k) })
-			former := s.Covers(k).Key
+			former := coversOf(s, k).Key
 			addr := s.layout.Load().node(k.String()).addr
 			if err := d.over(slotOf(k.String())); err != nil {
 				t.Fatal(err)
@@ -211,7 +211,7 @@ func TestFailoverIsHeard(t *testing.T) {
 				return n != nil && n.addr != addr && covered(s, k)
 			})
 			t.Logf("proven again %v after the failover", time.Duration(store.Now()-begun))
-			if s.Covers(k).Key == former || fresh(former) {
+			if coversOf(s, k).Key == former || fresh(former) {
 				t.Error("what was read from the former master is fresh")
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)

@@ -17,10 +17,10 @@ type Listener interface {
 // Tracked is a Shared store that may tell a Listener what changes.
 type Tracked interface {
 	Shared
-	// Covers returns the covers of the servers that have the key and the
-	// generation of its organisation, mostly the same; nil where nothing is told of
+	// Covers returns the covers of the servers that have a key and the
+	// generation of its organisation, zero for none, mostly the same; nil where nothing is told of
 	// changes, or nobody has it. It never waits.
-	Covers(k keys.Key) Covers
+	Covers(key string, o keys.Org) Covers
 }
 
 // Covers are those of a key, and of the generation of its organisation.
