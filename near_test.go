@@ -224,3 +224,30 @@ func TestNearFrozen(t *testing.T) {
 	server.Thaw()
 	warm(t, "a value after it", read)
 }
+
+// Reads of a copy through what the caller keeps allocate nothing.
+func TestNearHitsDoNotAllocate(t *testing.T) {
+	kind := jackcache.NewKind[dialogue](jackcache.KindOptions{Name: "talk", TTL: time.Hour, Immutable: true})
+	a := instance(t, redistest.Start(t), copies, patient, func(o *jackcache.Options) { o.Kinds = append(o.Kinds, kind) })
+	ctx, org := t.Context(), a.Cache.Org("org-1")
+	conv, ref := org.Conversation(phone(1)), kind.Ref(org, "x")
+	if _, err := conv.Append(ctx, message("m1", "hello")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kind.Set(ctx, org, "x", dialogue{}); err != nil {
+		t.Fatal(err)
+	}
+	var source jackcache.Source
+	for name, read := range map[string]func(){
+		"a value": func() { e, _ := ref.Entry(ctx); source = e.Source },
+		"a conversation": func() {
+			log, _ := conv.Messages(ctx, jackcache.ReadOptions{Last: 20, Shared: true})
+			source = log.Source
+		},
+	} {
+		warm(t, name, func() jackcache.Source { read(); return source })
+		if n := testing.AllocsPerRun(1000, read); n != 0 {
+			t.Errorf("a hit of %s allocates %v times", name, n)
+		}
+	}
+}
