@@ -52,8 +52,6 @@ type register struct {
 	shared acks
 	own    []acks // by instance: what waits, too
 
-	organisation bool // it is deleted with its organisation
-
 	mu    sync.Mutex
 	n     int    // guarded by mu, and by whose write is under way
 	gone  string // guarded by mu: the highest rank of a deletion that was begun
@@ -174,7 +172,7 @@ func (c *coherence) get(r *register, by int, ages *[]time.Duration) {
 	losing := lost < 0 || c.lost.Load() != lost
 	// What is lost is missed once it is looked for: until then it is not there.
 	missed := losing && got.rank == ""
-	if mine := r.own[by].by(start); got.rank < mine && !missed && !r.mayBeGone(got, mine) && !r.ends(got, mine) {
+	if mine := r.own[by].by(start); got.rank < mine && !missed && !r.mayBeGone(got, mine) {
 		c.violated("%s: instance %d, which wrote %s, reads %q from %v", r.name, by, mine, got.rank, got.source)
 	}
 	if got.source == jackcache.SourceNear {
@@ -203,14 +201,6 @@ func (r *register) mayBeGone(got answer, least string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return got.rank == "" && (r.gone >= least || r.loose)
-}
-
-// ends reports whether an answer from the journal came while a later deletion is under
-// way: an invalidation that is being accepted hides what waits before it is over.
-func (r *register) ends(got answer, mine string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.organisation && r.gone > mine && got.source != jackcache.SourceNear
 }
 
 func (c *coherence) violated(format string, args ...any) {

@@ -97,7 +97,7 @@ func (c *coherence) value(name string) *register {
 // organisation is a value that one instance sets, and that goes with its
 // organisation.
 func (c *coherence) organisation(name string) *register {
-	r := &register{name: name, organisation: true}
+	r := &register{name: name}
 	r.write = func(ctx context.Context, by, n int) (string, bool, error) {
 		a := c.as[by]
 		org := a.Cache.Org(name)

@@ -120,13 +120,17 @@ func (e *Engine) messages(ctx context.Context, k keys.Key, last int) (log Log, e
 	}
 	ctx, end := e.begin(ctx, OpMessages, k.Type())
 	defer end(&err)
-	log.Source = FromShared
-	begun := e.outset(k)
-	if err = e.endPending(ctx, k.Org()); err == nil {
-		log.Log, err = e.cfg.Store.Messages(ctx, k, last)
-	}
-	if e.journal != nil {
-		log, err = e.recallLog(ctx, k, last, begun, log, err)
+	for again := true; again; {
+		log = Log{Source: FromShared}
+		begun := e.outset(k)
+		if err = e.endPending(ctx, k.Org()); err == nil {
+			log.Log, err = e.cfg.Store.Messages(ctx, k, last)
+		}
+		answered := err == nil
+		if e.journal != nil {
+			log, err = e.recallLog(ctx, k, last, begun, log, err)
+		}
+		again = answered && e.overtaken(k.Org(), begun)
 	}
 	if err != nil {
 		return log, err

@@ -68,10 +68,12 @@ type journaling struct {
 	// ended has, by organisation, the position of the last invalidation that is
 	// or was pending here: what was recorded before it is not read any more.
 	ended sync.Map // keys.Org → journal.Position
-	// ending has the invalidations that wait for the store, by organisation.
-	ending  sync.Map // keys.Org → *waitingEnd
-	endings atomic.Int64
-	slow    atomic.Int32 // appends in a row that took too long
+	// ending has the invalidations that wait for the store, by organisation, and
+	// accepting those that the journal is asked to keep; endings counts both.
+	ending    sync.Map // keys.Org → *waitingEnd
+	accepting sync.Map // keys.Org → *acceptance
+	endings   atomic.Int64
+	slow      atomic.Int32 // appends in a row that took too long
 	// gone has keys that were missed once, and which record had said that they are
 	// there.
 	gone  *otter.Cache[string, journal.Position]
@@ -160,8 +162,9 @@ func (e *Engine) attempt(ctx context.Context, op store.Op) (store.Result, store.
 		return e.apply(ctx, op)
 	}
 	conditional := op.If.Kind != store.Always
+	waits := conditional && e.waits(&op.Key) // first: an invalidation may end it, and must reach the store then
 	err := e.endPending(ctx, op.Key.Org())
-	if err == nil && conditional && (e.waits(&op.Key) || e.shared.Doubtful(op.Key)) {
+	if err == nil && conditional && (waits || e.shared.Doubtful(op.Key)) {
 		err = fmt.Errorf("%w: what was acknowledged is being applied", store.ErrUnavailable)
 	}
 	if err != nil {

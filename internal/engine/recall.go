@@ -25,11 +25,13 @@ func away(err error) bool {
 }
 
 // outset is what is known of a key when a read begins. What is applied again, or
-// for the first time, while the store answers is not in its answer.
+// for the first time, while the store answers is not in its answer. It is taken
+// before an invalidation that waits is brought to the store.
 type outset struct {
 	at      journal.Position
-	doubt   bool // the store may lack what it acknowledged
-	pending bool // something waits for the store
+	doubt   bool             // the store may lack what it acknowledged
+	pending bool             // something waits for the store
+	ended   journal.Position // if so: what stands before it was ended
 }
 
 func (e *Engine) outset(k keys.Key) (o outset) {
@@ -37,7 +39,9 @@ func (e *Engine) outset(k keys.Key) (o outset) {
 		return o
 	}
 	o.at = e.journal.Position()
-	o.doubt, o.pending = e.shared.Doubtful(k), e.waits(&k)
+	if o.doubt, o.pending = e.shared.Doubtful(k), e.waits(&k); o.pending {
+		o.ended = e.endedAt(k.Org())
+	}
 	return o
 }
 
@@ -86,9 +90,7 @@ type past struct {
 
 func (e *Engine) past(o keys.Org) (p past) {
 	p.ending = e.endings.Load() > 0 && e.isEnding(o)
-	if at, ok := e.ended.Load(o); ok {
-		p.ended = at.(journal.Position)
-	}
+	p.ended = e.endedAt(o)
 	p.generation = e.known(o) // after ending: it is learned before that ends
 	return p
 }

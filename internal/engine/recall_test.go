@@ -20,6 +20,7 @@ import (
 type faulty struct {
 	*storetest.Memory
 	away, doubtful bool
+	endless        bool   // it takes no invalidations
 	unbounded      bool   // its bounds cannot be read
 	answered       func() // called once after a read
 }
@@ -37,6 +38,14 @@ func (f *faulty) Get(ctx context.Context, k keys.Key) (store.Read, error) {
 	}
 	defer f.interrupt()
 	return f.Memory.Get(ctx, k)
+}
+
+func (f *faulty) GetMany(ctx context.Context, ks []keys.Key) ([]store.Read, error) {
+	if f.away {
+		return nil, store.ErrUnavailable
+	}
+	defer f.interrupt()
+	return f.Memory.GetMany(ctx, ks)
 }
 
 func (f *faulty) Messages(ctx context.Context, k keys.Key, last int) (store.Log, error) {
@@ -62,7 +71,7 @@ func (f *faulty) interrupt() {
 }
 
 func (f *faulty) InvalidateOnce(ctx context.Context, o keys.Org, known uint64, token clock.Version) (uint64, error) {
-	if f.away {
+	if f.away || f.endless {
 		return 0, store.ErrUnavailable
 	}
 	return f.Memory.InvalidateOnce(ctx, o, known, token)

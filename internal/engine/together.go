@@ -104,13 +104,7 @@ func (e *Engine) loadHolding(ctx context.Context, k keys.Key, p Policy, token st
 func (e *Engine) ask(ctx context.Context, k keys.Key) (r seenValue, err error) {
 	ctx, cancel := context.WithTimeout(e.withoutSpan(ctx), e.cfg.Timeout)
 	defer cancel()
-	if err := e.endPending(ctx, k.Org()); err != nil {
-		return e.recall(k, outset{}, r, err)
-	}
-	begun := e.outset(k)
-	r.source = FromShared
-	r.Read, err = e.cfg.Store.Get(ctx, k)
-	return e.recall(k, begun, r, err)
+	return e.asked(ctx, k)
 }
 
 // patience is that of one who waits for the load of another process.

@@ -217,37 +217,51 @@ func (e *Engine) seen(ctx context.Context, k keys.Key, p Policy) (r seenValue, e
 	}
 	ctx, end := e.begin(ctx, OpGet, k.Type())
 	defer end(&err)
-	if err := e.endPending(ctx, k.Org()); err != nil {
-		return e.recall(k, outset{}, r, err)
+	return e.asked(ctx, k)
+}
+
+// asked is what the store answers, completed by what this instance knows.
+func (e *Engine) asked(ctx context.Context, k keys.Key) (r seenValue, err error) {
+	for {
+		begun := e.outset(k)
+		r = seenValue{source: FromShared}
+		if err = e.endPending(ctx, k.Org()); err == nil {
+			r.Read, err = e.cfg.Store.Get(ctx, k)
+		}
+		answered := err == nil
+		r, err = e.recall(k, begun, r, err)
+		if !answered || !e.overtaken(k.Org(), begun) {
+			return r, err
+		}
 	}
-	begun := e.outset(k)
-	r.source = FromShared
-	r.Read, err = e.cfg.Store.Get(ctx, k)
-	return e.recall(k, begun, r, err)
 }
 
 // seenMany is seen for several keys of one organisation, in one round trip.
 func (e *Engine) seenMany(ctx context.Context, ks []keys.Key) ([]seenValue, error) {
 	var (
-		rs    []store.Read
 		begun = make([]outset, len(ks))
 		all   = make([]seenValue, len(ks))
 	)
-	err := e.endPending(ctx, ks[0].Org())
-	if err == nil {
+	for again := true; again; {
 		for i, k := range ks {
 			begun[i] = e.outset(k)
 		}
-		rs, err = e.cfg.Store.GetMany(ctx, ks)
-	}
-	for i, k := range ks {
-		r := seenValue{source: FromShared}
+		var rs []store.Read
+		err := e.endPending(ctx, ks[0].Org())
 		if err == nil {
-			r.Read = rs[i]
+			rs, err = e.cfg.Store.GetMany(ctx, ks)
 		}
-		var missing error
-		if all[i], missing = e.recall(k, begun[i], r, err); missing != nil {
-			return nil, missing
+		again = false
+		for i, k := range ks {
+			r := seenValue{source: FromShared}
+			if err == nil {
+				r.Read = rs[i]
+			}
+			var missing error
+			if all[i], missing = e.recall(k, begun[i], r, err); missing != nil {
+				return nil, missing
+			}
+			again = again || err == nil && e.overtaken(k.Org(), begun[i])
 		}
 	}
 	return all, nil

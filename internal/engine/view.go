@@ -103,18 +103,34 @@ func (s *views) forget() {
 func (e *Engine) view(k keys.Key) (*view, error) {
 	v := e.views.of(k)
 	v.mu.Lock()
-	if was := e.past(k.Org()); was != v.past {
+	for {
+		was := e.past(k.Org())
+		done, err := e.complete(v, k, was)
+		if err != nil {
+			v.mu.Unlock()
+			return nil, err
+		}
+		if done {
+			return v, nil
+		}
+	}
+}
+
+// complete brings a view up to date, where what was past is so still: what waited is
+// not found any more once an invalidation has ended it, and what was there before it
+// must not be shown then.
+func (e *Engine) complete(v *view, k keys.Key, was past) (done bool, err error) {
+	if was != v.past {
 		v.content = content{past: was, byID: make(map[string]known)}
 	}
 	rs, upTo, err := e.journal.KnownAfter(k, v.upTo, v.early)
-	if err != nil {
-		v.mu.Unlock()
-		return nil, err
+	if err != nil || e.past(k.Org()) != was {
+		return false, err
 	}
 	e.views.grew(v, v.add(rs))
 	v.upTo, v.early = max(v.upTo, upTo), nil
 	v.life = later(v.life, e.journal.ExpiresAt(k))
-	return v, nil
+	return true, nil
 }
 
 // remember adds a record that was just journalled to the view of its conversation,
