@@ -7,6 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/jackcache/jackcache/internal/journal"
+	"github.com/jackcache/jackcache/internal/keys"
 	"github.com/jackcache/jackcache/internal/store"
 )
 
@@ -241,6 +243,41 @@ func TestSurpassed(t *testing.T) {
 		x.settled(time.Minute)
 		if got := x.reads(k); got != "" {
 			t.Errorf("value %s is back", got)
+		}
+	})
+}
+
+// What is written, and the generation to which an invalidation led, is told while
+// what waited still waits: once nothing does, copies from before it are given again.
+func TestToldBeforeRecorded(t *testing.T) {
+	inBubble(t, func(t *testing.T, x *instance) {
+		o := org(1)
+		x.s.serves(store.Down, nil)
+		x.accept(x.set(value(o, 1), "before"))
+		x.invalidate(o)
+		x.accept(x.set(value(o, 2), "after"))
+		told := make(map[string]bool)
+		x.wrote = func(k keys.Key) {
+			told["key"] = true
+			if !x.j.HasPending(k) {
+				t.Errorf("that %s is written is told when it waits no more", k)
+			}
+		}
+		x.observed = func(o keys.Org, res store.Result) {
+			if res.Generation == 0 || told["generation"] {
+				return
+			}
+			told["generation"] = true
+			waits := false
+			x.j.EachPending(func(p journal.Outstanding) { waits = waits || p.Kind == journal.Invalidation })
+			if !waits {
+				t.Error("the generation is told when the invalidation waits no more")
+			}
+		}
+		x.s.serves(store.Up, nil)
+		x.settled(time.Minute)
+		if !told["key"] || !told["generation"] {
+			t.Errorf("told: %v", told)
 		}
 	})
 }

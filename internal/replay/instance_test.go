@@ -36,6 +36,10 @@ type instance struct {
 
 	mu    sync.Mutex
 	known map[keys.Org]uint64 // guarded by mu
+
+	// Called where the replay tells of something; nil: nothing is.
+	wrote    func(keys.Key)
+	observed func(keys.Org, store.Result)
 }
 
 var space = func() keys.Space {
@@ -68,8 +72,16 @@ func (x *instance) open() {
 	x.clk.Observe(j.Highest())
 	x.r = replay.New(replay.Options{
 		Journal: j, Space: space, Rate: 20000, SetAside: x.aside(), Now: time.Now, Stamp: x.clk.Now, Logger: slog.New(slog.DiscardHandler),
-		Known: x.knows, Restored: func() {}, Wrote: func(keys.Key) {},
+		Known: x.knows, Restored: func() {},
+		Wrote: func(k keys.Key) {
+			if x.wrote != nil {
+				x.wrote(k)
+			}
+		},
 		Observed: func(o keys.Org, res store.Result) {
+			if x.observed != nil {
+				x.observed(o, res)
+			}
 			x.mu.Lock()
 			defer x.mu.Unlock()
 			x.known[o] = max(x.known[o], res.Generation)
