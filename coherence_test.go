@@ -170,9 +170,7 @@ func (c *coherence) get(r *register, by int, ages *[]time.Duration) {
 		return
 	}
 	losing := lost < 0 || c.lost.Load() != lost
-	// What is lost is missed once it is looked for: until then it is not there.
-	missed := losing && got.rank == ""
-	if mine := r.own[by].by(start); got.rank < mine && !missed && !r.mayBeGone(got, mine) {
+	if mine := r.own[by].by(start); got.rank < mine && !r.mayBeGone(got, mine) {
 		c.violated("%s: instance %d, which wrote %s, reads %q from %v", r.name, by, mine, got.rank, got.source)
 	}
 	if got.source == jackcache.SourceNear {

@@ -15,7 +15,9 @@ type proven struct {
 	cover store.Cover
 }
 
-func (p *proven) Covers(keys.Key) store.Covers { return store.Covers{Key: &p.cover, Generation: &p.cover} }
+func (p *proven) Covers(keys.Key) store.Covers {
+	return store.Covers{Key: &p.cover, Generation: &p.cover}
+}
 
 // TestWroteEndsCopies: what the replay has written is read at once, though a copy
 // from before it is proven to be current, because nobody has told of the change yet.

@@ -76,8 +76,9 @@ type journaling struct {
 	slow      atomic.Int32 // appends in a row that took too long
 	// gone has keys that were missed once, and which record had said that they are
 	// there.
-	gone  *otter.Cache[string, journal.Position]
-	views views
+	gone     *otter.Cache[string, gone]
+	restored atomic.Uint64 // how often what the store had lost was applied again
+	views    views
 }
 
 // openJournal learns what the journal knows.
@@ -86,7 +87,7 @@ func (e *Engine) openJournal() {
 		return
 	}
 	j := e.cfg.Journaling.Journal
-	e.gone = otter.Must(&otter.Options[string, journal.Position]{MaximumSize: maxGone})
+	e.gone = otter.Must(&otter.Options[string, gone]{MaximumSize: maxGone})
 	e.journal, e.shared = j, e.cfg.Journaling.Shared
 	e.cfg.Clock.Observe(j.Highest())
 	for o, g := range j.Generations() {

@@ -111,9 +111,8 @@ func (e *Engine) recall(k keys.Key, begun outset, r seenValue, err error) (seenV
 	}
 	o := e.since(k, begun)
 	o.doubt = o.doubt || err != nil
-	if !o.doubt && !r.Found {
-		// What was acknowledged leaves a tombstone when it is deleted.
-		o.doubt = e.missed(k, e.holds(k, r.Generation, o), nil)
+	if !o.doubt {
+		o = e.compared(k, o, r.Read)
 	}
 	if !o.doubt && !o.pending {
 		return r, nil
@@ -157,6 +156,21 @@ func (e *Engine) bestOf(k keys.Key, rs []*journal.Record, o outset, generation u
 	return best, pending
 }
 
+// compared completes o where a store that is not in doubt answers with less than it
+// has acknowledged. What was acknowledged leaves a tombstone when it is deleted.
+func (e *Engine) compared(k keys.Key, o outset, r store.Read) outset {
+	held := e.journal.Latest(k, r.Generation, e.cfg.Clock.Time())
+	has := record.Value{Generation: held.Generation, Version: held.Version}
+	switch {
+	case held.Position == 0 || r.Found && !exceeds(has, r.Value):
+	case held.Position > o.at:
+		o.pending = true // recorded since the read began: it may not be in the answer
+	default:
+		o.doubt = e.missed(k, allOf, held.Position, nil)
+	}
+	return o
+}
+
 // holds returns the record which says that the store has something at the key;
 // zero: none that was there before the read began.
 func (e *Engine) holds(k keys.Key, generation uint64, o outset) journal.Position {
@@ -180,25 +194,45 @@ func (e *Engine) begins(k keys.Key, log Log, o outset) (journal.Position, clock.
 // the record at a position, and makes the store look whether it has lost more. If
 // it has not, somebody has deleted the key by hand: then it is gone, until it is
 // written again. Excused, if there is one, knows of another reason.
-func (e *Engine) missed(k keys.Key, at journal.Position, excused func() bool) bool {
+func (e *Engine) missed(k keys.Key, p part, at journal.Position, excused func() bool) bool {
 	if at == 0 {
 		return false
 	}
-	if told, ok := e.gone.GetIfPresent(k.String()); ok && told >= at {
+	restored := e.restored.Load() // before the store looks: what is restored since was not gone
+	if told, ok := e.gone.GetIfPresent(p.of(k)); ok && told.at >= at && told.restored == restored {
 		return false
 	}
 	if excused != nil && excused() {
 		return false
 	}
 	if e.shared.Missed(k) {
-		e.gone.Set(k.String(), at)
+		e.gone.Set(p.of(k), gone{at, restored})
 	}
 	return true
 }
 
+// part is what of a key is missed.
+type part string
+
+// The parts. What was left behind of a conversation says nothing of the rest.
+const (
+	allOf   part = ""
+	beginOf part = " begin"
+	endOf   part = " end"
+)
+
+func (p part) of(k keys.Key) string { return k.String() + string(p) }
+
+// gone is a record that was found to be without effect: what it says to be there was
+// deleted by hand, or left behind. It counts until something is restored.
+type gone struct {
+	at       journal.Position
+	restored uint64 // how often something had been when the store was asked
+}
+
 // Restored tells that what the store had lost was applied again: what is missing
 // from now on was not deleted by hand before.
-func (e *Engine) Restored() { e.gone.InvalidateAll() }
+func (e *Engine) Restored() { e.restored.Add(1) }
 
 // exceeds reports whether a stands in the place of b.
 func exceeds(a, b record.Value) bool {
@@ -252,34 +286,64 @@ func (e *Engine) recallLog(ctx context.Context, k keys.Key, last int, begun outs
 // as far as the newest last messages show. Where it cannot be asked for a reason it
 // may.
 func (e *Engine) lacks(ctx context.Context, k keys.Key, last int, o outset, log Log) bool {
-	var at journal.Position
-	var v clock.Version
-	switch {
-	case len(log.Messages) == 0:
-		at = e.holds(k, log.Generation, o)
-	case last > 0 && len(log.Messages) >= last: // its beginning is not among them
-	default:
-		at, v = e.begins(k, log, o)
+	n := len(log.Messages)
+	if n == 0 {
+		return e.missedUnless(k, allOf, e.holds(k, log.Generation, o), func() (bool, error) {
+			_, _, exists, err := e.shared.Bounds(ctx, k)
+			return exists, err // what was cleared leaves a floor
+		})
 	}
-	if at == 0 {
-		return false
+	held := e.journal.Latest(k, log.Generation, e.cfg.Clock.Time())
+	if held.Position <= o.at && log.Messages[n-1].Order.Version.Compare(held.Version) < 0 &&
+		e.missedUnless(k, endOf, held.Position, func() (bool, error) { return e.repeats(ctx, k, held.Position) }) {
+		return true
 	}
-	unasked := false
-	missed := e.missed(k, at, func() bool {
-		floor, trimmed, exists, err := e.shared.Bounds(ctx, k)
-		if unasked = err != nil; unasked {
-			return true
+	if last > 0 && n >= last {
+		return false // its beginning is not among them
+	}
+	at, v := e.begins(k, log, o)
+	return e.missedUnless(k, beginOf, at, func() (bool, error) {
+		floor, trimmed, _, err := e.shared.Bounds(ctx, k)
+		return v.Compare(floor) < 0 || v.Compare(trimmed.Version) <= 0, err
+	})
+}
+
+// missedUnless is missed, unless there is another reason, which the store is asked
+// for: then nobody has to ask again. Where it does not answer it is missed.
+func (e *Engine) missedUnless(k keys.Key, p part, at journal.Position, reason func() (bool, error)) bool {
+	restored, unasked := e.restored.Load(), false
+	missed := e.missed(k, p, at, func() bool {
+		found, err := reason()
+		if unasked = err != nil; !unasked && found && p != allOf {
+			e.gone.Set(p.of(k), gone{at, restored})
 		}
-		if len(log.Messages) == 0 {
-			return exists // what was cleared leaves a floor
-		}
-		left := v.Compare(floor) < 0 || v.Compare(trimmed.Version) <= 0
-		if left {
-			e.gone.Set(k.String(), at) // and nobody has to ask again
-		}
-		return left
+		return unasked || found
 	})
 	return missed || unasked
+}
+
+// repeats reports whether the store has all messages of a record, though nothing
+// stands where it was recorded: then they stood lower already.
+func (e *Engine) repeats(ctx context.Context, k keys.Key, at journal.Position) (bool, error) {
+	all, err := e.cfg.Store.Messages(ctx, k, 0)
+	if err != nil {
+		return false, err
+	}
+	stored := make(map[string]bool)
+	for _, m := range all.Messages {
+		stored[m.ID] = true
+	}
+	rs, err := e.journal.Known(k)
+	if err != nil {
+		return false, err
+	}
+	for _, r := range rs {
+		if r.Position != at {
+			continue
+		}
+		return !slices.ContainsFunc(r.Op.Messages, func(m store.Message) bool { return !stored[m.ID] }), nil
+	}
+	return true, nil // it does not count any more
 }
 
 // fromView answers from all that the journal knows of a conversation, over what a

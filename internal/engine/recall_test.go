@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,9 +21,10 @@ import (
 type faulty struct {
 	*storetest.Memory
 	away, doubtful bool
-	endless        bool   // it takes no invalidations
-	unbounded      bool   // its bounds cannot be read
-	answered       func() // called once after a read
+	endless        bool         // it takes no invalidations
+	unbounded      bool         // its bounds cannot be read
+	answered       func()       // called once after a read
+	missed         atomic.Int32 // how often it was told that something is missed
 }
 
 func (f *faulty) Apply(ctx context.Context, op store.Op) (store.Result, error) {
@@ -75,6 +77,11 @@ func (f *faulty) InvalidateOnce(ctx context.Context, o keys.Org, known uint64, t
 		return 0, store.ErrUnavailable
 	}
 	return f.Memory.InvalidateOnce(ctx, o, known, token)
+}
+
+func (f *faulty) Missed(k keys.Key) bool {
+	f.missed.Add(1)
+	return f.Memory.Missed(k)
 }
 
 func (f *faulty) Doubtful(keys.Key) bool { return f.doubtful }

@@ -17,35 +17,50 @@ const holdsMargin = 2 * time.Second
 // now, was not deleted, and is not of a lower generation. It returns the position
 // of the record that says so; zero: none does. It looks at the index alone.
 func (j *Journal) Holds(k keys.Key, generation uint64, now time.Time) Position {
+	return j.Latest(k, generation, now).Position
+}
+
+// Held is a record of which the shared store has what it says; the zero Held is none.
+type Held struct {
+	Position   Position
+	Generation uint64
+	Version    clock.Version
+}
+
+// Latest returns the record that counts for Holds: of a value the one that stands in
+// the place of the others, of a conversation the last one with messages.
+func (j *Journal) Latest(k keys.Key, generation uint64, now time.Time) Held {
 	h := j.hash.text(k.String())
 	s := j.state
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	i, ok := s.keys[h]
 	if !ok {
-		return 0
+		return Held{}
 	}
 	e := s.entries.at(i)
 	if e.stays <= nanoseconds(now.Add(holdsMargin)) {
-		return 0
+		return Held{}
 	}
 	generation = max(generation, s.generationLocked(k.Org()))
 	if e.top != none {
 		if top := s.recs.at(e.top); top.action == store.Set {
 			if top.tombstone || top.generation < generation {
-				return 0
+				return Held{}
 			}
-			return top.pos
+			return top.held()
 		}
 	}
 	for i := e.tail; i != none; i = s.recs.at(i).prev {
 		// What stands below the floor is not in the index.
 		if r := s.recs.at(i); r.kind == Applied && r.messages > 0 && r.generation >= generation {
-			return r.pos
+			return r.held()
 		}
 	}
-	return 0
+	return Held{}
 }
+
+func (r *rec) held() Held { return Held{Position: r.pos, Generation: r.generation, Version: r.version} }
 
 // Oldest returns the position and version of the oldest record of a conversation
 // that counts for Holds, zero if there is none. As nothing is appended below what
