@@ -15,7 +15,7 @@ type proven struct {
 	cover store.Cover
 }
 
-func (p *proven) Covers(keys.Key) store.Covers {
+func (p *proven) Covers(string, keys.Org) store.Covers {
 	return store.Covers{Key: &p.cover, Generation: &p.cover}
 }
 
