@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jackcache/jackcache/internal/clock"
 	"github.com/jackcache/jackcache/internal/keys"
@@ -46,6 +47,22 @@ func (s *Store) GetMany(ctx context.Context, ks []keys.Key) ([]store.Read, error
 		return nil, err
 	}
 	return s.Shared.GetMany(ctx, ks)
+}
+
+// GetLives implements store.Store.
+func (s *Store) GetLives(ctx context.Context, ks []keys.Key) ([]store.Read, error) {
+	if err := s.refuse(); err != nil {
+		return nil, err
+	}
+	return s.Shared.GetLives(ctx, ks)
+}
+
+// Refresh implements store.Store.
+func (s *Store) Refresh(ctx context.Context, r store.Refresh) (time.Duration, error) {
+	if err := s.refuse(); err != nil {
+		return 0, err
+	}
+	return s.Shared.Refresh(ctx, r)
 }
 
 // Messages implements store.Store.

@@ -23,6 +23,11 @@ func (s *Store) Get(ctx context.Context, k keys.Key) (store.Read, error) {
 	return rs[0], nil
 }
 
+// GetLives is GetMany: it costs nothing to know their lives, too.
+func (s *Store) GetLives(ctx context.Context, ks []keys.Key) ([]store.Read, error) {
+	return s.GetMany(ctx, ks)
+}
+
 // GetMany reads several values as they are at one time.
 func (s *Store) GetMany(ctx context.Context, ks []keys.Key) ([]store.Read, error) {
 	as := make([]address, len(ks))
@@ -63,7 +68,7 @@ func (s *Store) get(tx *bbolt.Tx, a address, now time.Time) (r store.Read, err e
 	if err != nil || !found || !v.live(now) {
 		return r, err
 	}
-	r.Found, r.Value = true, v.record
+	r.Found, r.Value, r.Left = true, v.record, time.UnixMilli(v.expires).Sub(now)
 	r.Value.Stored = bytes.Clone(v.record.Stored)
 	return r, nil
 }
@@ -89,6 +94,7 @@ func (s *Store) Messages(ctx context.Context, k keys.Key, last int) (store.Log, 
 		if last > 0 {
 			n = min(n, last)
 		}
+		l.Left = time.UnixMilli(h.expires).Sub(now)
 		l.Messages, err = newestMessages(b, a, n)
 		return err
 	})

@@ -24,6 +24,12 @@ func (s *Store) Get(ctx context.Context, k keys.Key) (store.Read, error) {
 
 // GetMany reads values of one organisation and its generation in one command.
 func (s *Store) GetMany(ctx context.Context, ks []keys.Key) ([]store.Read, error) {
+	return s.getMany(ctx, ks, nil)
+}
+
+// getMany reads values, and into lives, one for each or none at all, what is left
+// of theirs.
+func (s *Store) getMany(ctx context.Context, ks []keys.Key, lives []rueidis.RedisMessage) ([]store.Read, error) {
 	if len(ks) == 0 {
 		return nil, nil
 	}
@@ -32,7 +38,7 @@ func (s *Store) GetMany(ctx context.Context, ks []keys.Key) ([]store.Read, error
 		names[i] = k.String()
 	}
 	names[len(ks)] = s.generationOf(ks[0].Org())
-	values, err := s.values(ctx, names)
+	values, err := s.values(ctx, names, lives)
 	if err := classify(err, reading); err != nil {
 		return nil, err
 	}
@@ -61,20 +67,38 @@ func (s *Store) GetMany(ctx context.Context, ks []keys.Key) ([]store.Read, error
 	return rs, nil
 }
 
-// values reads keys, in one command where one server has them all.
-func (s *Store) values(ctx context.Context, names []string) (values []rueidis.RedisMessage, err error) {
+// values reads keys, in one command where one server has them all, and the lives of
+// as many of them as there are lives.
+func (s *Store) values(ctx context.Context, names []string, lives []rueidis.RedisMessage) (values []rueidis.RedisMessage, err error) {
 	if s.opts.Mode == Cluster {
-		return s.scattered(ctx, names)
+		return s.scattered(ctx, names, lives)
 	}
-	err = s.on(ctx, names[0], call{"MGET", 1}, func(c rueidis.Client) (err error) {
-		values, err = c.Do(ctx, c.B().Mget().Key(names...).Build()).ToArray()
-		return err
+	err = s.on(ctx, names[0], call{"MGET", int64(1 + len(lives))}, func(c rueidis.Client) (err error) {
+		if len(lives) == 0 {
+			values, err = c.Do(ctx, c.B().Mget().Key(names...).Build()).ToArray()
+			return err
+		}
+		cmds := make(rueidis.Commands, 1, 1+len(lives))
+		cmds[0] = c.B().Mget().Key(names...).Build()
+		for i := range lives {
+			cmds = append(cmds, c.B().Pttl().Key(names[i]).Build())
+		}
+		rs := c.DoMulti(ctx, cmds...)
+		if values, err = rs[0].ToArray(); err != nil {
+			return err
+		}
+		for i := range lives {
+			if lives[i], err = rs[1+i].ToMessage(); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	return values, err
 }
 
 // scattered reads keys from the masters that have them, all at the same time.
-func (s *Store) scattered(ctx context.Context, names []string) ([]rueidis.RedisMessage, error) {
+func (s *Store) scattered(ctx context.Context, names []string, lives []rueidis.RedisMessage) ([]rueidis.RedisMessage, error) {
 	l := s.layout.Load()
 	parts := make(map[*node][]int)
 	for i, name := range names {
@@ -87,21 +111,28 @@ func (s *Store) scattered(ctx context.Context, names []string) ([]rueidis.RedisM
 	values := make([]rueidis.RedisMessage, len(names))
 	var reads []func() error
 	for _, part := range parts {
-		reads = append(reads, func() error { return s.gather(ctx, names, part, values) })
+		reads = append(reads, func() error { return s.gather(ctx, names, part, values, lives) })
 	}
 	return values, together(reads...)
 }
 
 // gather reads the keys of one master, and those that moved meanwhile one by one.
-func (s *Store) gather(ctx context.Context, names []string, part []int, values []rueidis.RedisMessage) error {
+func (s *Store) gather(ctx context.Context, names []string, part []int, values, lives []rueidis.RedisMessage) error {
 	var moved []int
 	err := s.on(ctx, names[part[0]], call{"GET", int64(len(part))}, func(c rueidis.Client) error {
-		cmds := make(rueidis.Commands, len(part))
+		cmds := make(rueidis.Commands, len(part), 2*len(part))
 		for i, at := range part {
 			cmds[i] = c.B().Get().Key(names[at]).Build()
 		}
+		for _, at := range part {
+			if at < len(lives) {
+				cmds = append(cmds, c.B().Pttl().Key(names[at]).Build())
+			}
+		}
 		moved = moved[:0]
-		for i, r := range c.DoMulti(ctx, cmds...) {
+		rs := c.DoMulti(ctx, cmds...)
+		asked := rs[len(part):]
+		for i, r := range rs[:len(part)] {
 			m, err := r.ToMessage()
 			if _, ok := redirected(err); ok && i > 0 {
 				moved = append(moved, part[i])
@@ -110,13 +141,23 @@ func (s *Store) gather(ctx context.Context, names []string, part []int, values [
 			}
 			values[part[i]] = m
 		}
+		for _, at := range part {
+			if at >= len(lives) {
+				continue
+			}
+			m, err := asked[0].ToMessage()
+			if _, ok := redirected(err); err != nil && !ok { // that of a key that moved is asked again
+				return err
+			}
+			lives[at], asked = m, asked[1:]
+		}
 		return nil
 	})
 	for _, at := range moved {
 		if err != nil {
 			break
 		}
-		err = s.gather(ctx, names, []int{at}, values)
+		err = s.gather(ctx, names, []int{at}, values, lives)
 	}
 	return err
 }
@@ -166,20 +207,18 @@ func (s *Store) Messages(ctx context.Context, k keys.Key, last int) (store.Log, 
 // messages reports as complete whether what it read is all that was asked for.
 func (s *Store) messages(ctx context.Context, k keys.Key, last int) (log store.Log, complete bool, err error) {
 	var (
-		elements []rueidis.RedisMessage
-		counter  rueidis.RedisMessage
+		elements      []rueidis.RedisMessage
+		counter, life rueidis.RedisMessage
 	)
 	if s.opts.Mode == Cluster {
-		elements, counter, err = s.scatteredMessages(ctx, k, last)
+		elements, life, counter, err = s.scatteredMessages(ctx, k, last)
 	} else {
-		err = s.on(ctx, k.String(), call{"LRANGE", 2}, func(c rueidis.Client) error {
-			rs := c.DoMulti(ctx,
-				c.B().Lrange().Key(k.String()).Start(int64(-last)).Stop(-1).Build(),
-				c.B().Get().Key(s.generationOf(k.Org())).Build())
-			if elements, err = rs[0].ToArray(); err != nil {
+		err = s.on(ctx, k.String(), call{"LRANGE", 3}, func(c rueidis.Client) error {
+			rs := c.DoMulti(ctx, append(list(c, k, last), c.B().Get().Key(s.generationOf(k.Org())).Build())...)
+			if elements, life, err = listed(rs); err != nil {
 				return err
 			}
-			counter, err = rs[1].ToMessage()
+			counter, err = rs[2].ToMessage()
 			return err
 		})
 	}
@@ -188,6 +227,11 @@ func (s *Store) messages(ctx context.Context, k keys.Key, last int) (log store.L
 	}
 	if log.Generation, err = toGeneration(counter); err != nil {
 		return log, false, err
+	}
+	if len(elements) > 0 {
+		if log.Left, err = leftOf(life); err != nil {
+			return log, false, err
+		}
 	}
 	log.Messages = make([]record.Message, 0, len(elements))
 	for _, e := range elements {
@@ -206,9 +250,25 @@ func (s *Store) messages(ctx context.Context, k keys.Key, last int) (log store.L
 	return log, len(log.Messages) == len(elements) || last == 0, nil
 }
 
+// list reads the end of a conversation and what is left of its life.
+func list(c rueidis.Client, k keys.Key, last int) rueidis.Commands {
+	return rueidis.Commands{
+		c.B().Lrange().Key(k.String()).Start(int64(-last)).Stop(-1).Build(),
+		c.B().Pttl().Key(k.String()).Build(),
+	}
+}
+
+// listed takes apart the answers to list.
+func listed(rs []rueidis.RedisResult) (elements []rueidis.RedisMessage, life rueidis.RedisMessage, err error) {
+	if elements, err = rs[0].ToArray(); err == nil {
+		life, err = rs[1].ToMessage()
+	}
+	return elements, life, err
+}
+
 // scatteredMessages reads a list from one master and the generation from
 // another, at the same time.
-func (s *Store) scatteredMessages(ctx context.Context, k keys.Key, last int) (elements []rueidis.RedisMessage, counter rueidis.RedisMessage, err error) {
+func (s *Store) scatteredMessages(ctx context.Context, k keys.Key, last int) (elements []rueidis.RedisMessage, life, counter rueidis.RedisMessage, err error) {
 	generation := s.generationOf(k.Org())
 	err = together(
 		func() error {
@@ -220,10 +280,10 @@ func (s *Store) scatteredMessages(ctx context.Context, k keys.Key, last int) (el
 			})
 		},
 		func() error {
-			return s.on(ctx, k.String(), call{"LRANGE", 1}, func(c rueidis.Client) (err error) {
-				elements, err = c.Do(ctx, c.B().Lrange().Key(k.String()).Start(int64(-last)).Stop(-1).Build()).ToArray()
+			return s.on(ctx, k.String(), call{"LRANGE", 2}, func(c rueidis.Client) (err error) {
+				elements, life, err = listed(c.DoMulti(ctx, list(c, k, last)...))
 				return err
 			})
 		})
-	return elements, counter, err
+	return elements, life, counter, err
 }

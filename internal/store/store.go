@@ -174,6 +174,9 @@ type Read struct {
 	Found      bool // something is stored: a value of any generation, or a tombstone
 	Value      record.Value
 	Generation uint64 // the organisation's
+	// Left is what is left of the life of what was found; zero: it was not asked for,
+	// or is not known.
+	Left time.Duration
 }
 
 // Live reports whether the value is there for a reader.
@@ -185,6 +188,8 @@ func (r Read) Live() bool {
 type Log struct {
 	Messages   []record.Message // all of the current generation
 	Generation uint64
+	// Left is what is left of the conversation's life; zero: it is not known.
+	Left time.Duration
 }
 
 // Query restricts a listing.
@@ -222,6 +227,13 @@ type Store interface {
 	// GetMany reads several values of one organisation in one round trip; the
 	// results are in the order of ks.
 	GetMany(ctx context.Context, ks []keys.Key) ([]Read, error)
+	// GetLives is GetMany with Read.Left.
+	GetLives(ctx context.Context, ks []keys.Key) ([]Read, error)
+	// Refresh prolongs the life of a value that was read, if it is still the one that
+	// is live and Due says so; a life is never shortened. left is what is left of it
+	// afterwards, zero where the value is not live any more. Errors are those of a
+	// read: after one it may be prolonged all the same.
+	Refresh(ctx context.Context, r Refresh) (left time.Duration, err error)
 	// Messages reads the newest messages of a conversation, at most last; zero
 	// means all.
 	Messages(ctx context.Context, k keys.Key, last int) (Log, error)

@@ -26,8 +26,13 @@ func (s *suite) calls(t tb) (keys.Key, keys.Key, map[string]func(context.Context
 		return err
 	}
 	return k, c, map[string]func(context.Context) error{
-		"Get":        func(ctx context.Context) error { _, err := s.Get(ctx, k); return err },
-		"GetMany":    func(ctx context.Context) error { _, err := s.GetMany(ctx, []keys.Key{k, k}); return err },
+		"Get":      func(ctx context.Context) error { _, err := s.Get(ctx, k); return err },
+		"GetMany":  func(ctx context.Context) error { _, err := s.GetMany(ctx, []keys.Key{k, k}); return err },
+		"GetLives": func(ctx context.Context) error { _, err := s.GetLives(ctx, []keys.Key{k, k}); return err },
+		"Refresh": func(ctx context.Context) error {
+			_, err := s.Refresh(ctx, store.Refresh{Key: k, Version: s.clock.Now(), TTL: life})
+			return err
+		},
 		"Messages":   func(ctx context.Context) error { _, err := s.Messages(ctx, c, 0); return err },
 		"Set":        func(ctx context.Context) error { return apply(ctx, set(k, s.clock.Now(), "x")) },
 		"Append":     func(ctx context.Context) error { return apply(ctx, appendOp(c, s.clock.Now(), msg("a", "hi"))) },

@@ -81,7 +81,7 @@ func (m *Memory) Get(ctx context.Context, k keys.Key) (store.Read, error) {
 func (m *Memory) readLocked(k keys.Key, now time.Time) store.Read {
 	r := store.Read{Generation: m.generations[k.Org()]}
 	if v := m.valueLocked(k, now); v != nil {
-		r.Found, r.Value = true, v.record
+		r.Found, r.Value, r.Left = true, v.record, v.expiresAt.Sub(now)
 	}
 	return r
 }
@@ -120,6 +120,7 @@ func (m *Memory) Messages(ctx context.Context, k keys.Key, last int) (store.Log,
 	if c == nil || !c.alive(m.time()) || c.generation < l.Generation {
 		return l, nil
 	}
+	l.Left = c.expiresAt.Sub(m.time())
 	list := c.list
 	if last > 0 && last < len(list) {
 		list = list[len(list)-last:]

@@ -55,6 +55,7 @@ var sections = []section{
 	{"Orders", testOrders},
 	{"Trimming", testTrimming},
 	{"Lives", testLives},
+	{"Refreshes", testRefreshes},
 	{"Listing", testListing},
 	{"Calls", testCalls},
 	{"Moving", testMoving},
