@@ -86,7 +86,7 @@ func (c *Cache) openStore(ctx context.Context) error {
 		cfg.Store, err = c.openEmbedded(clk, record)
 	} else {
 		cfg.Timeout = time.Duration(float64(o.Budget) * storeShare)
-		cfg.NearLogs, cfg.LogLife = max(0, o.Conversation.NearTTL), o.Conversation.TTL
+		cfg.NearLogs = max(0, o.Conversation.NearTTL)
 		err = c.openShared(ctx, &cfg, record)
 	}
 	if err != nil {

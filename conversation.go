@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 	"unicode/utf8"
 
 	"github.com/tidwall/gjson"
@@ -197,6 +198,8 @@ type Transcript struct {
 	// expand to more than eight times the window's bytes.
 	Complete bool
 	Source   Source
+	// Age is how long ago this was last known to be all, as that of an Entry.
+	Age time.Duration
 }
 
 // RawTranscript is a Transcript as JSON.
@@ -205,6 +208,9 @@ type RawTranscript struct {
 	Version  Version           // of the newest message
 	Complete bool
 	Source   Source
+	// Age is how long ago this was last known to be all, as that of an Entry, and
+	// measured of copies, too.
+	Age time.Duration
 }
 
 // Messages returns the newest messages that fit, oldest first. A conversation
@@ -229,7 +235,7 @@ func (c Conversation) Messages(ctx context.Context, o ReadOptions) (Transcript, 
 	if err != nil {
 		return Transcript{}, err
 	}
-	t := Transcript{Messages: make([]Message, len(raw.Messages)), Complete: raw.Complete, Source: raw.Source}
+	t := Transcript{Messages: make([]Message, len(raw.Messages)), Complete: raw.Complete, Source: raw.Source, Age: raw.Age}
 	for i, j := range raw.Messages {
 		if t.Messages[i], err = parseMessage(gjson.ParseBytes(j)); err != nil {
 			return Transcript{}, fmt.Errorf("%w: message: %w", ErrCorrupt, err)
@@ -245,6 +251,9 @@ func (c Conversation) Raw(ctx context.Context, o ReadOptions) (RawTranscript, er
 		return RawTranscript{}, err
 	}
 	raw, err := fit(log, o, c.org.cache.opts.Conversation.WindowBytes)
+	if log.Copy != nil && raw.Source == SourceNear {
+		raw.Age = c.org.cache.engine.ProofAge(c.name)
+	}
 	if log.Copy != nil && !o.Shared {
 		for i, m := range raw.Messages {
 			raw.Messages[i] = slices.Clone(m)
@@ -279,7 +288,7 @@ const decodedShare = 8
 
 // fit takes messages from the newest back while they fit.
 func fit(log engine.Log, o ReadOptions, windowBytes int) (RawTranscript, error) {
-	t := RawTranscript{Complete: !log.Partial, Source: Source(log.Source)}
+	t := RawTranscript{Complete: !log.Partial, Source: Source(log.Source), Age: log.Age}
 	n := len(log.Messages)
 	if n == 0 {
 		return t, nil

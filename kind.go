@@ -45,8 +45,18 @@ type KindOptions struct {
 	KeyType string
 	// ID is the form of its ids.
 	ID IDForm
-	// TTL is the life of a value from its last write; 1 ms to MaxTTL. Required.
+	// TTL is the life of a value from its last write, or with Sliding from its last
+	// write or read; 1 ms to MaxTTL. Required.
 	TTL time.Duration
+	// Sliding lets reads prolong the life of a value to TTL, reads of a copy in this
+	// process included, when a quarter of it has passed: a value that is read at least
+	// every three quarters of its TTL lives on until MaxLife. The store is told behind
+	// the read. While Redis is away that is dropped: a value whose TTL ends meanwhile is gone,
+	// and one that Redis lost comes back with the life that its write gave it.
+	Sliding bool
+	// MaxLife bounds the life of a value of a Sliding kind, from its last write, as its
+	// version tells the time: TTL to MaxTTL. Default MaxTTL. Only with Sliding.
+	MaxLife time.Duration
 	// MaxBytes bounds the JSON of a value. Default 1 MiB.
 	MaxBytes int
 	// CompressAbove is the size in bytes from which a value is stored
@@ -101,6 +111,9 @@ func NewKind[T any](o KindOptions) *Kind[T] {
 	orDefault(&o.MaxBytes, DefaultValueBytes)
 	orDefault(&o.CompressAbove, DefaultCompressAbove)
 	orDefault(&o.NearTTL, min(DefaultNearTTL, o.TTL))
+	if o.Sliding {
+		orDefault(&o.MaxLife, MaxTTL)
+	}
 	if o.LocalOnly { // it is in the process anyway
 		o.NearTTL = -1
 	}
@@ -108,7 +121,7 @@ func NewKind[T any](o KindOptions) *Kind[T] {
 		opts: o, typ: keys.Type(o.KeyType), err: checkKind(o),
 		policy: engine.Policy{
 			TTL: o.TTL, Keep: o.TTL + keepMargin, CompressAbove: o.CompressAbove, LocalOnly: o.LocalOnly, Derived: o.Derived,
-			Near: o.NearTTL, Stale: o.ServeStale,
+			Near: o.NearTTL, Stale: o.ServeStale, Sliding: o.Sliding, MaxLife: o.MaxLife,
 		},
 	}}
 }
@@ -123,6 +136,11 @@ type Entry[T any] struct {
 	Value   T
 	Version Version
 	Source  Source
+	// Age is how long ago the value was last known to be current. Zero: now, or, of a
+	// copy that is current (SourceNear), less than NearOptions.Freshness ago. Of
+	// SourceStale and SourcePending it is the time since this instance wrote it, or since
+	// its copy was last proven.
+	Age time.Duration
 }
 
 // Ref is one value of a kind: who reads it again and again is spared making its key,
@@ -330,7 +348,7 @@ func encode[T any](value T) ([]byte, error) {
 }
 
 func decode[T any](v *engine.Value) (Entry[T], error) {
-	e := Entry[T]{Version: toVersion(v.Version), Source: Source(v.Source)}
+	e := Entry[T]{Version: toVersion(v.Version), Source: Source(v.Source), Age: v.Age}
 	payload := v.Payload
 	if v.Shared {
 		payload = slices.Clone(payload)

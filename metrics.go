@@ -70,6 +70,7 @@ var cacheMetrics = []instrument{
 	{"jackcache.operations", "{operation}", "Operations that asked the store, by what became of them.", true, tellOperations},
 	{"jackcache.operation.time", "s", "The time that operations took together.", true, tellTime},
 	{"jackcache.operation.latency", "s", "Percentiles of the last one to two minutes of this instance.", false, tellLatency},
+	{"jackcache.refreshes", "{refresh}", "Longer lives that reads of sliding kinds asked the store for, by what became of it.", true, tellRefreshes},
 	{"jackcache.budget", "s", "What an operation on one key may take.", false, func(r *reading, say say) { say(r.opts.budget().Seconds()) }},
 	{"jackcache.start.time", "s", "When the cache was opened, as Unix time.", false, func(r *reading, say say) { say(float64(r.stats.Started.UnixMilli()) / 1000) }},
 	{"jackcache.local.entries", "{entry}", "Entries of the kinds that stay in the process.", false, func(r *reading, say say) { say(float64(r.stats.Local.Entries)) }},
@@ -127,6 +128,11 @@ func tellTime(r *reading, say say) {
 	for op, l := range r.latencies {
 		say(l.Sum.Seconds(), "op", op)
 	}
+}
+
+func tellRefreshes(r *reading, say say) {
+	say(float64(r.stats.Refreshes.Done), "result", "done")
+	say(float64(r.stats.Refreshes.Dropped), "result", "dropped")
 }
 
 func tellLatency(r *reading, say say) {

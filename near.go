@@ -102,7 +102,7 @@ func (c *Cache) openNear() error {
 func decodeFor[T any](k *kind, v *engine.Value, e *Entry[T]) error {
 	if k.opts.Immutable && v.Copy != nil {
 		if value, ok := v.Copy.Form().(*T); ok {
-			e.Value, e.Version, e.Source = *value, Version(v.Copy.Version()), Source(v.Source)
+			e.Value, e.Version, e.Source, e.Age = *value, Version(v.Copy.Version()), Source(v.Source), v.Age
 			return nil
 		}
 	}

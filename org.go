@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackcache/jackcache/internal/engine"
 	"github.com/jackcache/jackcache/internal/keys"
@@ -107,6 +108,8 @@ type RawEntry struct {
 	JSON    []byte // the caller's
 	Version Version
 	Source  Source
+	// Age is that of an Entry. RawKind.Get measures it of copies, too.
+	Age time.Duration
 }
 
 // ReadMany reads several values of several kinds, in the order of reads: those of
@@ -123,7 +126,7 @@ func (o Org) ReadMany(ctx context.Context, reads ...KindID) ([]RawEntry, error) 
 			if err != nil {
 				return nil, err
 			}
-			out[i] = RawEntry{Found: true, JSON: e.Value, Version: e.Version, Source: e.Source}
+			out[i] = RawEntry{Found: true, JSON: e.Value, Version: e.Version, Source: e.Source, Age: e.Age}
 		}
 	}
 	return out, nil

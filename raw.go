@@ -56,7 +56,10 @@ func (r RawKind) Get(ctx context.Context, o Org, id string) (RawEntry, error) {
 		return RawEntry{}, nil
 	}
 	e, err := decode[json.RawMessage](&v)
-	return RawEntry{Found: true, JSON: e.Value, Version: e.Version, Source: e.Source}, err
+	if v.Copy != nil && e.Source == SourceNear {
+		e.Age = o.cache.engine.ProofAge(key)
+	}
+	return RawEntry{Found: true, JSON: e.Value, Version: e.Version, Source: e.Source, Age: e.Age}, err
 }
 
 // Set stores a JSON value.

@@ -24,6 +24,12 @@ func checkKind(o KindOptions) error {
 	if o.TTL < 1e6 || o.TTL > MaxTTL {
 		errs = append(errs, bad("TTL", o.TTL, "1ms to "+MaxTTL.String()))
 	}
+	if o.Sliding && (o.MaxLife < o.TTL || o.MaxLife > MaxTTL) {
+		errs = append(errs, bad("MaxLife", o.MaxLife, "the TTL, "+o.TTL.String()+", to "+MaxTTL.String()))
+	}
+	if !o.Sliding && o.MaxLife != 0 {
+		errs = append(errs, bad("MaxLife", o.MaxLife, "0 where Sliding is not set: the TTL is the life from the write"))
+	}
 	if o.MaxBytes < 1 || o.MaxBytes > 32<<20 {
 		errs = append(errs, bad("MaxBytes", o.MaxBytes, "1 to 32 MiB"))
 	}

@@ -65,7 +65,16 @@ type Stats struct {
 	Operations map[string]OperationStats
 	Local      LocalStats
 	Near       NearStats
+	Refreshes  RefreshStats
 	Journal    JournalStats
+}
+
+// RefreshStats counts what reads of Sliding kinds asked of the store: longer lives.
+// LocalOnly kinds are not counted.
+type RefreshStats struct {
+	// Done were answered: the life is longer, was so already, or is over. Dropped got
+	// no answer, or too many waited; whoever reads the value next asks again.
+	Done, Dropped uint64
 }
 
 // LocalStats tells of the kinds that stay in this process.
@@ -97,6 +106,7 @@ func (c *Cache) Stats() Stats {
 	s.Local.Entries, s.Local.Bytes = c.engine.Local()
 	s.Local.MaxBytes = c.opts.LocalBytes
 	s.Journal, s.Near = c.journalStats(), c.nearStats()
+	s.Refreshes = RefreshStats(c.engine.Refreshes())
 	return s
 }
 

@@ -37,7 +37,7 @@ func (s *Server) getMessages(x *exchange) error {
 	if t.Version == "" && t.Complete {
 		return x.miss()
 	}
-	x.found(t.Source, t.Version)
+	x.found(t.Source, t.Age)
 	b := buffer()
 	defer release(b)
 	size := 64

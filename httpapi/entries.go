@@ -73,7 +73,7 @@ func (x *exchange) get(t target) error {
 	if !e.Found {
 		return x.miss()
 	}
-	x.found(e.Source, e.Version)
+	x.found(e.Source, e.Age)
 	x.setETag(e.Version)
 	switch x.precondition(e.Version) {
 	case http.StatusNotModified:

@@ -154,13 +154,19 @@ func (x *exchange) noContent() error {
 	return nil
 }
 
-// found sets what a read tells of a value.
-func (x *exchange) found(source jackcache.Source, v jackcache.Version) {
+// now is the Age of what the store has just said.
+var now = []string{"0"}
+
+// found sets what a read tells of a value: where it came from, and how long ago it
+// was known to be current, rounded down to seconds (RFC 9111, section 5.1).
+func (x *exchange) found(source jackcache.Source, age time.Duration) {
 	h := x.Header()
 	h["Cache-Status"] = hits[source]
-	if at := v.WrittenAt(); !at.IsZero() {
-		x.set(h, "Age", strconv.FormatInt(max(0, int64(x.begun.Sub(at)/time.Second)), 10))
+	if age < time.Second {
+		h["Age"] = now
+		return
 	}
+	x.set(h, "Age", strconv.FormatInt(int64(age/time.Second), 10))
 }
 
 func (x *exchange) miss() error {

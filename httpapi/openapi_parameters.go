@@ -185,7 +185,7 @@ var headers = map[string]header{
 	"X-Request-Id":     {Description: "The id of this request, for the server's log.", Required: true, Schema: &jsonschema.Schema{Type: "string"}},
 	"ETag":             {Description: "The version of the value, in quotes.", Schema: &jsonschema.Schema{Type: "string", Pattern: `^"[0-9a-f]{20}"$`}},
 	"Cache-Status":     {Description: "Where the value came from (RFC 9211): near is this process, shared the store.", Schema: &jsonschema.Schema{Type: "string", Enum: cacheStatuses()}},
-	"Age":              {Description: "Seconds since the value was written.", Schema: &jsonschema.Schema{Type: "integer", Minimum: jsonschema.Ptr(0.0)}},
+	"Age":              {Description: "Seconds since the value was last known to be current (RFC 9111, section 5.1): 0 for shared and loader; for near, the age of the proof, which is below the freshness bound; for stale and pending, since this server wrote it, or since its copy was last proven.", Schema: &jsonschema.Schema{Type: "integer", Minimum: jsonschema.Ptr(0.0)}},
 	"Retry-After":      {Description: "Seconds to wait before the request is repeated.", Required: true, Schema: &jsonschema.Schema{Type: "integer"}},
 	"WWW-Authenticate": {Description: "What is wanted.", Required: true, Schema: &jsonschema.Schema{Type: "string"}},
 	"Allow":            {Description: "The methods of the path.", Required: true, Schema: &jsonschema.Schema{Type: "string"}},

@@ -83,7 +83,8 @@ type Log struct {
 	Source Source
 	// Partial: there may be more, which this instance does not know of.
 	Partial bool
-	Copy    *Copy // what this process keeps of it: others read the same; nil: nothing
+	Age     time.Duration // as that of a Value
+	Copy    *Copy         // what this process keeps of it: others read the same; nil: nothing
 }
 
 // Messages reads the newest messages of a conversation; zero means all of its
@@ -137,7 +138,11 @@ func (e *Engine) messages(ctx context.Context, k keys.Key, last int) (log Log, e
 	}
 	e.learn(k.Org(), log.Generation)
 	if n := len(log.Messages); n > 0 {
-		e.cfg.Clock.Observe(log.Messages[n-1].Order.Version)
+		newest := log.Messages[n-1].Order.Version
+		e.cfg.Clock.Observe(newest)
+		if log.Source != FromShared {
+			log.Age = e.sinceWritten(newest)
+		}
 	}
 	if keeps {
 		e.keepLog(k, last, e.cfg.NearLogs, l, &log)

@@ -4,7 +4,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/jackcache/jackcache/internal/clock"
 	"github.com/jackcache/jackcache/internal/keys"
 	"github.com/jackcache/jackcache/internal/near"
 	"github.com/jackcache/jackcache/internal/record"
@@ -22,6 +21,9 @@ type Copy struct {
 	plain bool // none of them is compressed
 
 	form atomic.Pointer[any]
+	// due is when the life of the value in the store is to be prolonged because the
+	// copy is read, as store.Now; 0: never.
+	due atomic.Int64
 }
 
 // Form returns the form that the copy was given first, nil: none was yet.
@@ -102,6 +104,9 @@ func (e *Engine) fresh(k *keys.Key, h *near.Handle, p *Policy, v *Value) bool {
 	case c == nil:
 		return false
 	}
+	if p.Sliding {
+		e.touch(k, p, c)
+	}
 	*v = c.value
 	return true
 }
@@ -112,12 +117,16 @@ func (e *Engine) stale(k keys.Key, p Policy) (v Value, ok bool) {
 	if e.copies.tier == nil || p.Near <= 0 || !p.Stale {
 		return v, false
 	}
-	c, _, _ := e.nearly(&k, nil)
+	c, it, _ := e.nearly(&k, nil)
 	if c == nil || e.journal != nil && (e.waits(&k) || e.isEnding(k.Org())) {
 		return v, false
 	}
+	if p.Sliding {
+		e.touch(&k, &p, c)
+	}
 	v = c.value
 	v.Source = FromStale
+	v.Age = e.copies.tier.Age(k, e.copies.tracked.Covers(k.String(), k.Org()), it)
 	return v, true
 }
 
@@ -129,7 +138,7 @@ func (e *Engine) keepValue(k keys.Key, p Policy, l near.Lease, r seenValue, v *V
 	it := near.Item{Absent: !v.Found, TTL: min(p.Near, p.TTL)}
 	if v.Found {
 		it.Version, it.Generation, it.Size = v.Version, r.Value.Generation, 2*len(v.Payload)
-		it.TTL = min(it.TTL, e.leftOf(v.Version, p.TTL))
+		it.TTL = min(it.TTL, e.leftOf(p, r))
 		v.Shared, v.Copy = true, &Copy{text: v.Version.String()}
 		v.Copy.value, it.Value = *v, v.Copy
 		v.Copy.value.Source = FromNear
@@ -139,13 +148,19 @@ func (e *Engine) keepValue(k keys.Key, p Policy, l near.Lease, r seenValue, v *V
 	e.copies.tier.Fill(k, l, it)
 }
 
-// leftOf is what is left of the life of something that was written under a version,
-// as far as the version tells.
-func (e *Engine) leftOf(v clock.Version, ttl time.Duration) time.Duration {
-	if at := v.WrittenAt(); !at.IsZero() {
-		return at.Add(ttl).Sub(e.cfg.Clock.Time())
+// leftOf is what is left of the life of a value that was read: as the store told
+// where reads prolong it, and otherwise as far as its version tells.
+func (e *Engine) leftOf(p Policy, r seenValue) time.Duration {
+	if p.Sliding {
+		if r.Left > 0 {
+			return r.Left
+		}
+		return p.TTL
 	}
-	return ttl
+	if at := r.Value.Version.WrittenAt(); !at.IsZero() {
+		return at.Add(p.TTL).Sub(e.cfg.Clock.Time())
+	}
+	return p.TTL
 }
 
 // freshLog is fresh for a conversation, of which the newest last messages are
@@ -180,7 +195,9 @@ func (e *Engine) keepLog(k keys.Key, last int, ttl time.Duration, l near.Lease, 
 	it := near.Item{Absent: len(log.Messages) == 0, TTL: ttl}
 	if n := len(log.Messages); n > 0 {
 		newest := log.Messages[n-1]
-		it.TTL = min(ttl, e.leftOf(newest.Order.Version, e.cfg.LogLife))
+		if log.Left > 0 {
+			it.TTL = min(ttl, log.Left)
+		}
 		it.Version, it.Generation = newest.Order.Version, newest.Generation
 		c := &Copy{log: *log, most: last, plain: true}
 		for _, m := range log.Messages {
@@ -210,6 +227,15 @@ func (e *Engine) Wrote(k keys.Key) { e.drop(k) }
 // Changed implements store.Listener: it wakes who waits for a load of another
 // process. The copies are told before.
 func (e *Engine) Changed(names []string) { e.wake.Changed(names) }
+
+// ProofAge returns how long ago a copy of a key that was just given as current is
+// known to have been so.
+func (e *Engine) ProofAge(k keys.Key) time.Duration {
+	if e.copies.tier == nil {
+		return 0
+	}
+	return e.copies.tier.ProofAge(e.copies.tracked.Covers(k.String(), k.Org()))
+}
 
 // Near tells of the copies; false: there are none.
 func (e *Engine) Near() (near.Stats, bool) {

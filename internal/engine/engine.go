@@ -61,7 +61,6 @@ type Config struct {
 	Journaling  *Journaling   // nil: what the store does not take is refused
 	Near        *near.Tier    // nil: no copies are kept of what the store has
 	NearLogs    time.Duration // how long copies of conversations may be given; 0: there are none
-	LogLife     time.Duration // of a conversation, from its last write
 	LoadTimeout time.Duration // of a loader
 	LocalBytes  uint64        // for kinds that are not shared
 	OwnTime     bool          // the store's time is that of Clock; otherwise Clock follows it
@@ -83,6 +82,7 @@ type Engine struct {
 	taps        taps
 	journaling  // zero: there is no journal
 	copies      copies
+	refreshes   refreshes
 
 	closed   atomic.Bool
 	stop     chan struct{}
@@ -107,6 +107,7 @@ func New(cfg Config) (*Engine, error) {
 	e.meters.init()
 	e.openJournal()
 	e.openCopies()
+	e.refreshes.open()
 	e.done.Add(1)
 	go e.persistClock()
 	return e, nil
@@ -135,7 +136,7 @@ func (e *Engine) Close(ctx context.Context) error {
 	e.taps.close()
 	e.stopOnce.Do(func() { close(e.stop) })
 	e.done.Wait()
-	e.keepers.close()
+	e.closeRefreshes()
 	e.local.Close()
 	if e.copies.tier != nil {
 		e.copies.tier.Close()

@@ -24,6 +24,8 @@ type line struct {
 	*storetest.Memory
 	away    atomic.Bool // nothing reaches it
 	refuses atomic.Bool // it gives no leases
+	deaf    atomic.Bool // it prolongs no lives
+	slow    atomic.Bool // what prolongs a life gets no answer
 	// unanswered is how many reads from now on get no answer.
 	unanswered atomic.Int64
 	asked      atomic.Int64 // how often a lease was asked for
@@ -73,6 +75,17 @@ func (l *line) ReleaseLoad(ctx context.Context, k keys.Key, token string) error 
 	return l.Memory.ReleaseLoad(ctx, k, token)
 }
 
+func (l *line) Refresh(ctx context.Context, r store.Refresh) (time.Duration, error) {
+	switch {
+	case l.deaf.Load():
+		return 0, errAway
+	case l.slow.Load():
+		<-ctx.Done()
+		return 0, fmt.Errorf("%w: %w", store.ErrUnavailable, ctx.Err())
+	}
+	return l.Memory.Refresh(ctx, r)
+}
+
 // Close leaves the store to the other processes.
 func (l *line) Close(context.Context) error { return nil }
 
@@ -88,6 +101,7 @@ type fleet struct {
 	store     *storetest.Memory
 	processes []process
 	key       keys.Key
+	space     keys.Space
 	loads     atomic.Int32 // loader calls
 	underway  atomic.Int32 // loader calls
 	most      atomic.Int32 // of underway
@@ -109,11 +123,13 @@ func newFleet(t *testing.T, n int) *fleet {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fleet{t: t, store: storetest.NewMemory(nil), key: space.Key("agentConfig", org, keys.NoID)}
+	// The time of bubbles is one that versions count as historic.
+	now := func() time.Time { return time.Now().AddDate(30, 0, 0) }
+	f := &fleet{t: t, store: storetest.NewMemory(now), space: space, key: space.Key("agentConfig", org, keys.NoID)}
 	for i := range n {
 		l := &line{Memory: f.store}
 		e, err := New(Config{
-			Store: l, Clock: clock.New(nil, uint16(i+1), nil), Timeout: 20 * time.Millisecond, LoadTimeout: loadTimeout,
+			Store: l, Clock: clock.New(now, uint16(i+1), nil), Timeout: 20 * time.Millisecond, LoadTimeout: loadTimeout,
 			LocalBytes: 1 << 20, OwnTime: true, Logger: slog.New(slog.DiscardHandler),
 		})
 		if err != nil {
@@ -122,6 +138,20 @@ func newFleet(t *testing.T, n int) *fleet {
 		f.processes = append(f.processes, process{Engine: e, line: l})
 	}
 	return f
+}
+
+// names returns keys of the fleet's type.
+func (f *fleet) names(n int) []keys.Key {
+	f.t.Helper()
+	all := make([]keys.Key, n)
+	for i := range all {
+		id, err := keys.ParseID(fmt.Sprint(i))
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		all[i] = f.space.Key("agentConfig", f.key.Org(), id)
+	}
+	return all
 }
 
 // close closes all processes, in the bubble.

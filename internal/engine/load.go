@@ -136,7 +136,7 @@ func (e *Engine) fill(ctx context.Context, k keys.Key, p Policy, v Value, seen s
 	defer func() { t.end(err) }()
 	if p.LocalOnly {
 		r := record.Value{Version: v.Version, Generation: seen.Generation, Stored: append([]byte(nil), v.Payload...)}
-		e.local.Fill(k, r, p.TTL, seen.Value.Version)
+		e.local.Fill(k, r, p.life(), seen.Value.Version)
 		return
 	}
 	defer e.drop(k)

@@ -104,7 +104,7 @@ func (e *Engine) loadHolding(ctx context.Context, k keys.Key, p Policy, token st
 func (e *Engine) ask(ctx context.Context, k keys.Key) (r seenValue, err error) {
 	ctx, cancel := context.WithTimeout(e.withoutSpan(ctx), e.cfg.Timeout)
 	defer cancel()
-	return e.asked(ctx, k)
+	return e.asked(ctx, k, false)
 }
 
 // patience is that of one who waits for the load of another process.

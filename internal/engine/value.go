@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackcache/jackcache/internal/clock"
@@ -30,8 +31,11 @@ type Value struct {
 	Version clock.Version
 	Payload []byte
 	Source  Source
-	Shared  bool  // others read the same Payload; otherwise it is the caller's
-	Copy    *Copy // what this process keeps of it; nil: nothing
+	Shared  bool // others read the same Payload; otherwise it is the caller's
+	// Age is how long ago it was last known to be current, where the store was not
+	// asked and cannot be: of FromPending and FromStale.
+	Age  time.Duration
+	Copy *Copy // what this process keeps of it; nil: nothing
 }
 
 // Policy is how values of a kind are kept.
@@ -48,7 +52,14 @@ type Policy struct {
 	// be current, where the store is away.
 	Near  time.Duration
 	Stale bool
+	// Sliding says that reads prolong the life of a value to TTL, up to MaxLife from
+	// its write.
+	Sliding bool
+	MaxLife time.Duration
 }
+
+// life is that of a value that stays in the process.
+func (p Policy) life() near.Life { return near.Life{TTL: p.TTL, Sliding: p.Sliding, Max: p.MaxLife} }
 
 // Get reads one value.
 func (e *Engine) Get(ctx context.Context, k keys.Key, p Policy) (v Value, err error) {
@@ -91,6 +102,9 @@ func (e *Engine) look(ctx context.Context, k keys.Key, p Policy) (r seenValue, v
 	if v, err = e.read(k, r, p); err == nil && keeps {
 		e.keepValue(k, p, l, r, &v)
 	}
+	if err == nil {
+		e.wasRead(k, p, r, &v)
+	}
 	return r, v, err
 }
 
@@ -108,10 +122,22 @@ func (e *Engine) read(k keys.Key, r seenValue, p Policy) (Value, error) {
 		return Value{}, err
 	}
 	v := Value{Found: true, Version: r.Value.Version, Payload: payload, Source: r.source}
-	if p.LocalOnly {
+	switch {
+	case p.LocalOnly:
 		v.Source, v.Shared = FromNear, true
+	case v.Source != FromShared:
+		v.Age = e.sinceWritten(v.Version)
 	}
 	return v, nil
+}
+
+// sinceWritten is how long ago something was written: so long ago this instance, which
+// wrote it, knew last that it was current.
+func (e *Engine) sinceWritten(v clock.Version) time.Duration {
+	if at := v.WrittenAt(); !at.IsZero() {
+		return max(0, e.cfg.Clock.Time().Sub(at))
+	}
+	return 0
 }
 
 // GetMany reads several values of one organisation, each by its policy: those of
@@ -150,7 +176,7 @@ func (e *Engine) lookMany(ctx context.Context, ks []keys.Key, ps []Policy, misse
 			leases[i] = e.lease(ks[at])
 		}
 	}
-	rs, err := e.seenMany(ctx, names)
+	rs, err := e.seenMany(ctx, names, slices.ContainsFunc(missed, func(at int) bool { return ps[at].Sliding }))
 	if err != nil {
 		return err
 	}
@@ -162,6 +188,7 @@ func (e *Engine) lookMany(ctx context.Context, ks []keys.Key, ps []Policy, misse
 		if e.copies.tier != nil && ps[at].Near > 0 {
 			e.keepValue(ks[at], ps[at], leases[i], r, &vs[at])
 		}
+		e.wasRead(ks[at], ps[at], r, &vs[at])
 	}
 	return nil
 }
@@ -177,7 +204,7 @@ func (e *Engine) Set(ctx context.Context, k keys.Key, payload []byte, p Policy, 
 	defer func() { t.end(err) }()
 	if p.LocalOnly {
 		r := record.Value{Version: e.cfg.Clock.Now(), Stored: append([]byte(nil), payload...)}
-		return r.Version, e.localWrite(k, r, p.TTL, cond)
+		return r.Version, e.localWrite(k, r, p.life(), cond)
 	}
 	stored, flags := record.Compress(payload, p.CompressAbove)
 	res, err := e.write(ctx, OpSet, p.Derived, store.Op{
@@ -197,7 +224,7 @@ func (e *Engine) Delete(ctx context.Context, k keys.Key, p Policy, cond store.Co
 	t.in(&p)
 	defer func() { t.end(err) }()
 	if p.LocalOnly {
-		return e.localWrite(k, record.Value{Flags: record.Tombstone}, p.Keep, cond)
+		return e.localWrite(k, record.Value{Flags: record.Tombstone}, near.Life{TTL: p.Keep}, cond)
 	}
 	// A load that is under way must not outlive the tombstone.
 	p.Keep = max(p.Keep, p.TTL+e.cfg.LoadTimeout+time.Minute)
@@ -217,16 +244,17 @@ func (e *Engine) seen(ctx context.Context, k keys.Key, p Policy) (r seenValue, e
 	}
 	ctx, end := e.begin(ctx, OpGet, k.Type())
 	defer end(&err)
-	return e.asked(ctx, k)
+	return e.asked(ctx, k, p.Sliding)
 }
 
-// asked is what the store answers, completed by what this instance knows.
-func (e *Engine) asked(ctx context.Context, k keys.Key) (r seenValue, err error) {
+// asked is what the store answers, with the life of a value that slides, completed
+// by what this instance knows.
+func (e *Engine) asked(ctx context.Context, k keys.Key, slides bool) (r seenValue, err error) {
 	for {
 		begun := e.outset(k)
 		r = seenValue{source: FromShared}
 		if err = e.endPending(ctx, k.Org()); err == nil {
-			r.Read, err = e.cfg.Store.Get(ctx, k)
+			r.Read, err = e.getOne(ctx, k, slides)
 		}
 		answered := err == nil
 		r, err = e.recall(k, begun, r, err)
@@ -236,8 +264,27 @@ func (e *Engine) asked(ctx context.Context, k keys.Key) (r seenValue, err error)
 	}
 }
 
-// seenMany is seen for several keys of one organisation, in one round trip.
-func (e *Engine) seenMany(ctx context.Context, ks []keys.Key) ([]seenValue, error) {
+func (e *Engine) getOne(ctx context.Context, k keys.Key, slides bool) (store.Read, error) {
+	if !slides {
+		return e.cfg.Store.Get(ctx, k)
+	}
+	rs, err := e.cfg.Store.GetLives(ctx, []keys.Key{k})
+	if err != nil {
+		return store.Read{}, err
+	}
+	return rs[0], nil
+}
+
+func (e *Engine) get(ctx context.Context, ks []keys.Key, slides bool) ([]store.Read, error) {
+	if slides {
+		return e.cfg.Store.GetLives(ctx, ks)
+	}
+	return e.cfg.Store.GetMany(ctx, ks)
+}
+
+// seenMany is seen for several keys of one organisation, in one round trip, which
+// asks for their lives, too, where one of them slides.
+func (e *Engine) seenMany(ctx context.Context, ks []keys.Key, slides bool) ([]seenValue, error) {
 	var (
 		begun = make([]outset, len(ks))
 		all   = make([]seenValue, len(ks))
@@ -249,7 +296,7 @@ func (e *Engine) seenMany(ctx context.Context, ks []keys.Key) ([]seenValue, erro
 		var rs []store.Read
 		err := e.endPending(ctx, ks[0].Org())
 		if err == nil {
-			rs, err = e.cfg.Store.GetMany(ctx, ks)
+			rs, err = e.get(ctx, ks, slides)
 		}
 		again = false
 		for i, k := range ks {
@@ -267,7 +314,7 @@ func (e *Engine) seenMany(ctx context.Context, ks []keys.Key) ([]seenValue, erro
 	return all, nil
 }
 
-func (e *Engine) localWrite(k keys.Key, r record.Value, ttl time.Duration, cond store.Condition) error {
+func (e *Engine) localWrite(k keys.Key, r record.Value, life near.Life, cond store.Condition) error {
 	if cond.Kind != store.Always {
 		return ErrCondition
 	}
@@ -275,7 +322,7 @@ func (e *Engine) localWrite(k keys.Key, r record.Value, ttl time.Duration, cond 
 		r.Version = e.cfg.Clock.Now()
 	}
 	r.Generation = e.known(k.Org())
-	if !e.local.Set(k, r, ttl) {
+	if !e.local.Set(k, r, life) {
 		return fmt.Errorf("%w: the value is larger than what the process may keep", store.ErrFull)
 	}
 	return nil

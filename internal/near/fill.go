@@ -106,8 +106,9 @@ func (t *Tier) fill(k keys.Key, l Lease, it Item) outcome {
 func (t *Tier) entry(l Lease, it Item, weight uint32) *entry {
 	it.TTL = min(it.TTL, maxLife)
 	it.TTL -= time.Duration(t.random() % uint64(it.TTL/jitterPart+1))
+	it.filled = store.Now()
 	e := &entry{
-		item: it, key: l.key, weight: weight, until: store.Now() + int64(it.TTL),
+		item: it, key: l.key, weight: weight, until: it.filled + int64(it.TTL),
 		keyEpoch: l.keyEpoch, genEpoch: l.genEpoch, place: new(place),
 	}
 	e.place.entry.Store(e)

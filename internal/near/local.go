@@ -8,6 +8,7 @@ import (
 	"github.com/jackcache/jackcache/internal/clock"
 	"github.com/jackcache/jackcache/internal/keys"
 	"github.com/jackcache/jackcache/internal/record"
+	"github.com/jackcache/jackcache/internal/store"
 )
 
 // overhead is what an entry costs beside its key and payload, in bytes.
@@ -19,9 +20,35 @@ type Local struct {
 	cache *otter.Cache[string, local]
 }
 
+// Life is how long a value is kept.
+type Life struct {
+	TTL time.Duration
+	// Sliding says that TTL counts from the last read, too, up to Max from the write.
+	Sliding bool
+	Max     time.Duration
+}
+
 type local struct {
 	value record.Value
 	ttl   time.Duration
+	ends  int64 // of a life that slides, however often it is read, as store.Now; 0: it does not
+}
+
+// lives is how otter learns the lives. Reads of what slides move the end by steps of
+// a second where more than that is left.
+type lives struct{}
+
+func (lives) ExpireAfterCreate(e otter.Entry[string, local]) time.Duration { return e.Value.ttl }
+
+func (lives) ExpireAfterUpdate(e otter.Entry[string, local], _ local) time.Duration {
+	return e.Value.ttl
+}
+
+func (lives) ExpireAfterRead(e otter.Entry[string, local]) time.Duration {
+	if e.Value.ends == 0 {
+		return e.ExpiresAfter()
+	}
+	return max(e.ExpiresAfter(), min(e.Value.ttl, time.Duration(e.Value.ends-store.Now())))
 }
 
 // NewLocal returns an empty tier of at most maxBytes.
@@ -31,9 +58,7 @@ func NewLocal(maxBytes uint64) (*Local, error) {
 		Weigher: func(key string, l local) uint32 {
 			return uint32(len(key)+len(l.value.Stored)) + overhead
 		},
-		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[string, local]) time.Duration {
-			return e.Value.ttl
-		}),
+		ExpiryCalculator: lives{},
 	})
 	if err != nil {
 		return nil, err
@@ -47,15 +72,23 @@ func (l *Local) Get(k keys.Key) (record.Value, bool) {
 	return e.value, ok
 }
 
-// Set keeps v for ttl, and reports whether there is room for it at all. The
+// Set keeps v for a life, and reports whether there is room for it at all. The
 // payload is not copied. A deletion is a value with the Tombstone flag: it keeps
 // away what was loaded before it.
-func (l *Local) Set(k keys.Key, v record.Value, ttl time.Duration) bool {
+func (l *Local) Set(k keys.Key, v record.Value, life Life) bool {
 	if !l.fits(k, v) {
 		return false
 	}
-	l.cache.Set(k.String(), local{value: v, ttl: ttl})
+	l.cache.Set(k.String(), newLocal(v, life))
 	return true
+}
+
+func newLocal(v record.Value, life Life) local {
+	n := local{value: v, ttl: life.TTL}
+	if life.Sliding {
+		n.ends = store.Now() + int64(life.Max)
+	}
+	return n
 }
 
 func (l *Local) fits(k keys.Key, v record.Value) bool {
@@ -64,7 +97,7 @@ func (l *Local) fits(k keys.Key, v record.Value) bool {
 
 // Fill is Set for what was loaded: it keeps v only if k still holds what was
 // seen before the load, the zero version for nothing.
-func (l *Local) Fill(k keys.Key, v record.Value, ttl time.Duration, seen clock.Version) {
+func (l *Local) Fill(k keys.Key, v record.Value, life Life, seen clock.Version) {
 	if !l.fits(k, v) {
 		return
 	}
@@ -72,7 +105,7 @@ func (l *Local) Fill(k keys.Key, v record.Value, ttl time.Duration, seen clock.V
 		if found && old.value.Version != seen || !found && !seen.IsZero() {
 			return old, otter.CancelOp
 		}
-		return local{value: v, ttl: ttl}, otter.WriteOp
+		return newLocal(v, life), otter.WriteOp
 	})
 }
 

@@ -66,6 +66,8 @@ type Item struct {
 	TTL time.Duration
 	// Absent says that the store has none.
 	Absent bool
+
+	filled int64 // as store.Now
 }
 
 // newer reports whether i is of a later state of its key than o.
