@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 
@@ -146,7 +147,7 @@ func (s *Store) gather(ctx context.Context, names []string, part []int, values, 
 				continue
 			}
 			m, err := asked[0].ToMessage()
-			if _, ok := redirected(err); err != nil && !ok { // that of a key that moved is asked again
+			if err != nil && !slices.Contains(moved, at) { // those that moved are asked again
 				return err
 			}
 			lives[at], asked = m, asked[1:]

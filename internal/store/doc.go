@@ -22,6 +22,11 @@
 //     generation are equal and flags or payload differ;
 //   - Applied otherwise. ExpiresAt is that of what is stored now.
 //
+// Refresh prolongs a life for one version, of a generation that has not ended, and
+// writes nothing else: to TTL from now, by the store's clock, but not beyond Until,
+// not before a quarter of TTL has passed, and never to an earlier end. What Until
+// still allows is given however little it is.
+//
 // A record that is stored as zstd and one that is not are compared as they are
 // stored: one build compresses one payload in one way.
 //
