@@ -97,6 +97,45 @@ func TestSliding(t *testing.T) {
 	}
 }
 
+// A read of a copy counts: it prolongs the life in Redis, once for all that read it.
+func TestSlidingCopy(t *testing.T) {
+	const ttl = 20 * time.Second
+	server := redistest.Start(t)
+	kind := session(ttl, 0)
+	a := instance(t, server, copies, patient, with(kind))
+	ctx, ref := t.Context(), kind.Ref(a.Cache.Org("org-1"), "x")
+	if _, err := kind.Set(ctx, a.Cache.Org("org-1"), "x", "here"); err != nil {
+		t.Fatal(err)
+	}
+	read := func() jackcache.Source {
+		t.Helper()
+		e, err := ref.Entry(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e.Source
+	}
+	warm(t, "the value", read)
+	end := endOf(t, server, a.Cache.KeyPrefix()+"session:org-1:x")
+	eventually(t, ttl, "a quarter of the life has passed", func() bool { return time.Until(end) < ttl*7/10 })
+	if n := a.Cache.Stats().Refreshes.Done; n != 0 {
+		t.Fatalf("%d longer lives before anybody read", n)
+	}
+	for range 100 {
+		if source := read(); source != jackcache.SourceNear && a.Cache.Stats().Refreshes.Done == 0 {
+			t.Fatalf("it came from %v", source)
+		}
+	}
+	eventually(t, ttl/4, "the life is longer", func() bool { return endOf(t, server, a.Cache.KeyPrefix()+"session:org-1:x").After(end) })
+	if n := a.Cache.Stats().Refreshes.Done; n != 1 {
+		t.Errorf("%d longer lives were asked for", n)
+	}
+	reading := testing.AllocsPerRun(1000, func() { read() })
+	if reading > 0 {
+		t.Errorf("a read of a copy allocates %v times", reading)
+	}
+}
+
 // unswept is a server that removes what has expired only when somebody asks for it:
 // nobody is told that a life has ended.
 func unswept(t *testing.T) *redistest.Server {
