@@ -50,6 +50,9 @@ var (
 	ErrDisabled = errors.New("jackcache: disabled")
 	// ErrBusy: it is done as often at a time as is allowed; try again later.
 	ErrBusy = errors.New("jackcache: busy")
+	// ErrTimeout: a load takes longer than KindOptions.HardTimeout. It goes on; try
+	// again later.
+	ErrTimeout = errors.New("jackcache: timeout")
 	// ErrClosed: the cache was closed.
 	ErrClosed = errors.New("jackcache: closed")
 )
@@ -69,6 +72,7 @@ func (e *ConflictError) Unwrap() error { return ErrConflict }
 // first.
 var mapped = []struct{ inner, outer error }{
 	{engine.ErrClosed, ErrClosed},
+	{engine.ErrTimeout, ErrTimeout},
 	{engine.ErrJournalFull, ErrJournalFull},
 	{engine.ErrJournal, ErrJournal},
 	{engine.ErrConflict, ErrConflict},

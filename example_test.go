@@ -82,6 +82,56 @@ func ExampleKind_GetOrLoad() {
 	// calm <nil>
 }
 
+func ExampleKind_GetOrLoadMany() {
+	ctx := context.Background()
+	cache, done := openExample(agents)
+	defer done()
+	org := cache.Org("org-123")
+
+	if _, err := agents.Set(ctx, org, "sales", agent{Voice: "calm"}); err != nil {
+		fmt.Println(err)
+		return
+	}
+	load := func(_ context.Context, missing []string) (map[string]agent, error) {
+		fmt.Println("loading", missing)
+		return map[string]agent{"service": {Voice: "warm"}}, nil
+	}
+	all, err := agents.GetOrLoadMany(ctx, org, []string{"sales", "service", "nobody"}, load)
+	for _, e := range all {
+		fmt.Printf("%q\n", e.Value.Voice)
+	}
+	fmt.Println(err)
+	// Output:
+	// loading [service nobody]
+	// "calm"
+	// "warm"
+	// ""
+	// <nil>
+}
+
+// A kind whose callers get a value that has expired when the loader is slow or fails.
+func ExampleKind_LoadEntry() {
+	ctx := context.Background()
+	patient := jackcache.NewKind[agent](jackcache.KindOptions{
+		Name: "agent", TTL: time.Hour, ServeStale: true, StaleFor: 6 * time.Hour,
+		SoftTimeout: 50 * time.Millisecond, HardTimeout: time.Second, NegativeTTL: time.Minute, TTLJitter: 0.1,
+	})
+	cache, done := openExample(patient)
+	defer done()
+
+	e, err := patient.LoadEntry(ctx, cache.Org("org-123"), "sales", func(context.Context) (agent, error) {
+		return agent{Voice: "calm"}, nil
+	})
+	fmt.Println(e.Value.Voice, e.Source, err)
+	_, err = patient.GetOrLoad(ctx, cache.Org("org-123"), "nobody", func(context.Context) (agent, error) {
+		return agent{}, fmt.Errorf("no such agent: %w", jackcache.ErrNotFound)
+	})
+	fmt.Println(err)
+	// Output:
+	// calm loader <nil>
+	// no such agent: jackcache: not found
+}
+
 func ExampleKind_Set_condition() {
 	ctx := context.Background()
 	cache, done := openExample(agents)

@@ -77,9 +77,40 @@ type KindOptions struct {
 	// pointers in them are shared by all who read the same. Reads of a copy are
 	// quickest so. Values that are not immutable are decoded anew for each.
 	Immutable bool
-	// ServeStale gives a copy that need not be current where Redis does not answer,
-	// with the Source SourceStale, instead of ErrUnavailable.
+	// ServeStale gives a copy that need not be current, with the Source SourceStale,
+	// where Redis does not answer, instead of ErrUnavailable; and from GetOrLoad where
+	// the loader fails, unless by ErrNotFound, or takes longer than SoftTimeout or
+	// HardTimeout. What was deleted, invalidated or forgotten is not given, as far as
+	// this process can know: while Redis is away it does not hear of what others do.
 	ServeStale bool
+	// StaleFor is for how long after it was last known to be current a copy may be
+	// given so, also when it has expired; at most MaxTTL, and only with ServeStale.
+	// Copies are kept that long, within Options.Near. Zero: a copy is given until its
+	// NearTTL or its life ends, or Redis tells that the value has changed or expired.
+	// Every instance that deletes values of the kind must have the same.
+	StaleFor time.Duration
+	// SoftTimeout is how long GetOrLoad waits for Redis and the loader where a stale
+	// copy may be given; after it the copy is given, and the load goes on, within
+	// Options.LoadTimeout, for those who come later. While Redis is away the
+	// loader is called, too, although nothing is kept then. Only with ServeStale. Zero:
+	// GetOrLoad waits for the loader; while Redis is away it gives the copy at once.
+	SoftTimeout time.Duration
+	// HardTimeout is how long GetOrLoad waits at all; after it it gives a stale copy,
+	// or ErrTimeout, and the load goes on. Not below SoftTimeout. Zero: GetOrLoad
+	// waits for Options.LoadTimeout.
+	HardTimeout time.Duration
+	// NegativeTTL is for how long it is remembered, by all instances, that a loader
+	// returned ErrNotFound; at most TTL. GetOrLoad returns ErrNotFound meanwhile. What
+	// is written, deleted or invalidated ends it, wherever. A copy in a process may
+	// outlive the record in Redis by as long again where Redis does not tell that it
+	// has expired; without copies each call asks Redis. After a deletion, and for a
+	// kind with LocalOnly, each instance remembers it for itself. While Redis is away
+	// nothing is remembered. Zero: the loader is called each time.
+	NegativeTTL time.Duration
+	// TTLJitter is the part of TTL, 0 to 1, that is taken at most, by chance, from the
+	// life of what GetOrLoad stores: what was loaded together does not expire
+	// together then. Set stores for TTL.
+	TTLJitter float64
 	// Directory lets the kind be used without an organisation, through
 	// Cache.Directory. Only for the kind with the key type phoneToLead.
 	Directory bool
@@ -120,8 +151,9 @@ func NewKind[T any](o KindOptions) *Kind[T] {
 	return &Kind[T]{k: kind{
 		opts: o, typ: keys.Type(o.KeyType), err: checkKind(o),
 		policy: engine.Policy{
-			TTL: o.TTL, Keep: o.TTL + keepMargin, CompressAbove: o.CompressAbove, LocalOnly: o.LocalOnly, Derived: o.Derived,
-			Near: o.NearTTL, Stale: o.ServeStale, Sliding: o.Sliding, MaxLife: o.MaxLife,
+			TTL: o.TTL, Keep: max(o.TTL, o.StaleFor) + keepMargin, CompressAbove: o.CompressAbove, LocalOnly: o.LocalOnly, Derived: o.Derived,
+			Near: o.NearTTL, Stale: o.ServeStale, StaleFor: o.StaleFor, SoftTimeout: o.SoftTimeout, HardTimeout: o.HardTimeout,
+			NegativeTTL: o.NegativeTTL, Jitter: o.TTLJitter, Sliding: o.Sliding, MaxLife: o.MaxLife,
 		},
 	}}
 }
@@ -286,42 +318,6 @@ func (k *kind) delete(ctx context.Context, o Org, id string, conds []Condition) 
 	return mapError(ctx, "delete "+k.opts.Name, o.cache.engine.Delete(ctx, key, k.policy, cond))
 }
 
-// GetOrLoad returns the value of an id, or calls load for it: once for all
-// callers who miss it at the same time, each of whom keeps the deadline of its own
-// context. What was loaded is kept unless somebody wrote meanwhile. An error of
-// load is returned as it is and not kept.
-//
-// Callers of other instances over the same Redis wait for the value, too. They
-// call their own load, once for each instance, where it does not come: after a
-// load that failed, one instance after the other; about a second after the
-// instance that loads was killed; when half of Options.LoadTimeout has passed; and
-// while Redis is away, when nothing is kept either.
-func (k *Kind[T]) GetOrLoad(ctx context.Context, o Org, id string, load func(context.Context) (T, error)) (T, error) {
-	var zero T
-	key, err := o.key(&k.k, id)
-	if err != nil {
-		return zero, err
-	}
-	v, err := o.cache.engine.GetOrLoad(ctx, key, k.k.policy, func(ctx context.Context) ([]byte, error) {
-		value, err := load(ctx)
-		if err != nil {
-			return nil, err
-		}
-		payload, err := encode(value)
-		if err != nil {
-			return nil, invalid("loaded %s: %v", k.k.opts.Name, err)
-		}
-		return payload, k.k.checkSize(len(payload))
-	})
-	if err != nil {
-		return zero, mapError(ctx, "load "+k.k.opts.Name, err)
-	}
-	o.cache.counts[&k.k].countValue(&v)
-	var e Entry[T]
-	err = decodeFor(&k.k, &v, &e)
-	return e.Value, err
-}
-
 func (k *kind) checkSize(n int) error {
 	if n > k.opts.MaxBytes {
 		return fmt.Errorf("%w: a value of %s has %d bytes; allowed are %d", ErrTooLarge, k.opts.Name, n, k.opts.MaxBytes)
@@ -423,8 +419,8 @@ const (
 	SourceLoader = Source(engine.FromLoader) // it was loaded for this call
 	// SourcePending: this instance accepted it, and the store may not have it yet.
 	SourcePending = Source(engine.FromPending)
-	// SourceStale: the store is away, and this instance wrote it; others may have
-	// written since.
+	// SourceStale: this instance wrote it, or has a copy, and the store is away or the
+	// load failed or takes long; others may have written since.
 	SourceStale = Source(engine.FromStale)
 )
 

@@ -67,6 +67,7 @@ var metrics = slices.Concat(cacheMetrics, nearMetrics, journalMetrics)
 var cacheMetrics = []instrument{
 	{"jackcache.gets", "{get}", "Values and conversations that were asked for and answered.", true, tellGets},
 	{"jackcache.loads", "{load}", "Reads that a loader answered; they are misses, too.", true, tellLoads},
+	{"jackcache.loads.stale", "{load}", "Reads with a loader that a stale value answered, by reason.", true, tellStale},
 	{"jackcache.operations", "{operation}", "Operations that asked the store, by what became of them.", true, tellOperations},
 	{"jackcache.operation.time", "s", "The time that operations took together.", true, tellTime},
 	{"jackcache.operation.latency", "s", "Percentiles of the last one to two minutes of this instance.", false, tellLatency},
@@ -109,6 +110,13 @@ func tellLoads(r *reading, say say) {
 	for name, k := range r.stats.Kinds {
 		say(float64(k.Loads), "kind", name)
 	}
+}
+
+func tellStale(r *reading, say say) {
+	s := r.stats.Stale
+	say(float64(s.Away), "reason", "away")
+	say(float64(s.Slow), "reason", "slow")
+	say(float64(s.Failed), "reason", "failed")
 }
 
 func tellOperations(r *reading, say say) {

@@ -3,6 +3,7 @@ package jackcache
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackcache/jackcache/internal/keys"
 )
@@ -33,6 +34,7 @@ func checkKind(o KindOptions) error {
 	if o.MaxBytes < 1 || o.MaxBytes > 32<<20 {
 		errs = append(errs, bad("MaxBytes", o.MaxBytes, "1 to 32 MiB"))
 	}
+	errs = append(errs, checkLoading(o, bad)...)
 	if o.ID > LeadID {
 		errs = append(errs, bad("ID", o.ID, "the IDForm constants"))
 	}
@@ -43,6 +45,34 @@ func checkKind(o KindOptions) error {
 		errs = append(errs, bad("Name", fmt.Sprintf("%q", o.Name), "all but that of conversations"))
 	}
 	return errors.Join(errs...)
+}
+
+// checkLoading checks what a kind says of stale values and of loads.
+func checkLoading(o KindOptions, bad func(field string, got any, want string) error) (errs []error) {
+	copies := "zero, for a kind without ServeStale or without copies in the process"
+	stale := o.ServeStale && o.NearTTL > 0
+	switch {
+	case o.StaleFor < 0 || o.StaleFor > MaxTTL:
+		errs = append(errs, bad("StaleFor", o.StaleFor, "0 to "+MaxTTL.String()))
+	case o.StaleFor > 0 && !stale:
+		errs = append(errs, bad("StaleFor", o.StaleFor, copies))
+	}
+	switch {
+	case o.SoftTimeout < 0:
+		errs = append(errs, bad("SoftTimeout", o.SoftTimeout, "zero and more"))
+	case o.SoftTimeout > 0 && !stale:
+		errs = append(errs, bad("SoftTimeout", o.SoftTimeout, copies))
+	}
+	if o.HardTimeout < 0 || o.HardTimeout > 0 && o.HardTimeout < o.SoftTimeout {
+		errs = append(errs, bad("HardTimeout", o.HardTimeout, "zero, and from SoftTimeout on"))
+	}
+	if o.NegativeTTL < 0 || o.NegativeTTL > 0 && (o.NegativeTTL < time.Millisecond || o.NegativeTTL > o.TTL) {
+		errs = append(errs, bad("NegativeTTL", o.NegativeTTL, "zero, and 1ms to the TTL"))
+	}
+	if !(o.TTLJitter >= 0 && o.TTLJitter <= 1) { // NaN is refused, too
+		errs = append(errs, bad("TTLJitter", o.TTLJitter, "0 to 1"))
+	}
+	return errs
 }
 
 func checkKinds(kinds []AnyKind) error {

@@ -67,6 +67,18 @@ type Stats struct {
 	Near       NearStats
 	Refreshes  RefreshStats
 	Journal    JournalStats
+	Stale      StaleStats
+}
+
+// StaleStats counts the calls of GetOrLoad, and the ids of GetOrLoadMany, that were
+// answered by a stale value, by reason.
+type StaleStats struct {
+	// Away: the store was away, and the kind has no SoftTimeout.
+	Away uint64
+	// Slow: the load took longer than the SoftTimeout or the HardTimeout.
+	Slow uint64
+	// Failed: the loader failed, or did not end within Options.LoadTimeout.
+	Failed uint64
 }
 
 // RefreshStats counts what reads of Sliding kinds asked of the store: longer lives.
@@ -107,6 +119,9 @@ func (c *Cache) Stats() Stats {
 	s.Local.MaxBytes = c.opts.LocalBytes
 	s.Journal, s.Near = c.journalStats(), c.nearStats()
 	s.Refreshes = RefreshStats(c.engine.Refreshes())
+	s.Stale = StaleStats{
+		Away: c.engine.Rescues(engine.RescueAway), Slow: c.engine.Rescues(engine.RescueSlow), Failed: c.engine.Rescues(engine.RescueFailed),
+	}
 	return s
 }
 

@@ -48,6 +48,13 @@ func Historic(at time.Time, node uint16) Version {
 	return NewVersion(seconds, uint16(at.Nanosecond()/int(time.Millisecond)), node)
 }
 
+// Absence returns a version for the record that a loader found nothing. It is lower
+// than that of any write, historic ones included, so that every write takes its place.
+func Absence(node uint16) Version { return NewVersion(0, 1, node) }
+
+// IsAbsence reports whether v is one that Absence returns.
+func (v Version) IsAbsence() bool { return v.tick == 1 }
+
 // Parse reads the textual form. It is the inverse of String.
 func Parse[T string | []byte](s T) (Version, error) {
 	if len(s) != VersionLen {

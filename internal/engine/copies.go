@@ -20,6 +20,8 @@ type Copy struct {
 	bytes int  // of the messages, as stored
 	plain bool // none of them is compressed
 
+	read store.Read // what the store has instead of a value
+
 	form atomic.Pointer[any]
 	// due is when the life of the value in the store is to be prolonged because the
 	// copy is read, as store.Now; 0: never.
@@ -54,6 +56,9 @@ func (c *Copy) Fits(bytes int) bool { return c.plain && c.bytes <= bytes }
 // logEntry is about what a message of a copy takes beside its bytes, once it is
 // decoded.
 const logEntry = 300
+
+// readSize is about what the copy of a read takes.
+const readSize = 160
 
 // copies are what this process keeps of the shared store. The zero copies are none.
 type copies struct {
@@ -100,6 +105,7 @@ func (e *Engine) fresh(k *keys.Key, h *near.Handle, p *Policy, v *Value) bool {
 	case !fresh:
 		return false
 	case it.Absent:
+		v.Copy = c
 		return true
 	case c == nil:
 		return false
@@ -111,25 +117,6 @@ func (e *Engine) fresh(k *keys.Key, h *near.Handle, p *Policy, v *Value) bool {
 	return true
 }
 
-// stale returns a copy of a value that need not be current, for a kind that may be
-// served so where the store is away.
-func (e *Engine) stale(k keys.Key, p Policy) (v Value, ok bool) {
-	if e.copies.tier == nil || p.Near <= 0 || !p.Stale {
-		return v, false
-	}
-	c, it, _ := e.nearly(&k, nil)
-	if c == nil || e.journal != nil && (e.waits(&k) || e.isEnding(k.Org())) {
-		return v, false
-	}
-	if p.Sliding {
-		e.touch(&k, &p, c)
-	}
-	v = c.value
-	v.Source = FromStale
-	v.Age = e.copies.tier.Age(k, e.copies.tracked.Covers(k.String(), k.Org()), it)
-	return v, true
-}
-
 // keepValue keeps what was read of the store under a lease.
 func (e *Engine) keepValue(k keys.Key, p Policy, l near.Lease, r seenValue, v *Value) {
 	if r.source != FromShared {
@@ -138,14 +125,42 @@ func (e *Engine) keepValue(k keys.Key, p Policy, l near.Lease, r seenValue, v *V
 	it := near.Item{Absent: !v.Found, TTL: min(p.Near, p.TTL)}
 	if v.Found {
 		it.Version, it.Generation, it.Size = v.Version, r.Value.Generation, 2*len(v.Payload)
-		it.TTL = min(it.TTL, e.leftOf(p, r))
+		it.TTL, it.Retain = min(it.TTL, e.leftOf(p, r)), p.StaleFor
 		v.Shared, v.Copy = true, &Copy{text: v.Version.String()}
 		v.Copy.value, it.Value = *v, v.Copy
 		v.Copy.value.Source = FromNear
-	} else if r.Found { // a deletion has a version
-		it.Version, it.Generation = r.Value.Version, r.Value.Generation
+	} else {
+		if r.Found { // a deletion has a version
+			it.Version, it.Generation = r.Value.Version, r.Value.Generation
+		}
+		if p.NegativeTTL > 0 {
+			if r.Found && r.Value.Version.IsAbsence() {
+				it.TTL = min(it.TTL, p.NegativeTTL)
+			}
+			read := r.Read
+			read.Value.Stored = nil
+			it.Value, it.Size = &Copy{read: read}, readSize
+		}
+		if p.StaleFor > 0 && !e.ends(k, r) {
+			return
+		}
 	}
 	e.copies.tier.Fill(k, l, it)
+}
+
+// ends ends what is kept of a value that was deleted or invalidated, and reports
+// whether nothing is kept of it any more: what has only expired may still be given
+// as stale, and a copy that says so must not take its place.
+func (e *Engine) ends(k keys.Key, r seenValue) bool {
+	s, ok := e.copies.tier.Stale(k, e.copies.tracked.Covers(k.String(), k.Org()))
+	if !ok {
+		return true
+	}
+	if outlives(s, r) {
+		return false
+	}
+	e.drop(k)
+	return false // the lease is from before that
 }
 
 // leftOf is what is left of the life of a value that was read: as the store told

@@ -43,6 +43,9 @@ const (
 	// maxGenerations bounds how many organisations' generations are remembered.
 	// A forgotten one costs the next write of that organisation a second trip.
 	maxGenerations = 100_000
+	// maxAbsences bounds for how many deleted keys it is remembered that a loader
+	// found nothing. A forgotten one costs a load.
+	maxAbsences = 20_000
 	// mergeTimeout bounds an operation of an import, which nobody waits for.
 	mergeTimeout = 5 * time.Second
 	// followAbove is the difference from the store's time, beyond what the trip
@@ -78,8 +81,10 @@ type Engine struct {
 	keepers     keepers
 	wake        waker
 	generations *otter.Cache[string, uint64]
+	absences    *otter.Cache[string, absence]
 	meters      meters
 	taps        taps
+	rescues     rescues
 	journaling  // zero: there is no journal
 	copies      copies
 	refreshes   refreshes
@@ -100,10 +105,14 @@ func New(cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("generations: %w", err)
 	}
+	absences, err := otter.New(&otter.Options[string, absence]{MaximumSize: maxAbsences})
+	if err != nil {
+		return nil, fmt.Errorf("absences: %w", err)
+	}
 	if err := cfg.Clock.Persist(); err != nil {
 		return nil, err
 	}
-	e := &Engine{cfg: cfg, local: local, generations: generations, leaser: store.LeaserOf(cfg.Store), stop: make(chan struct{})}
+	e := &Engine{cfg: cfg, local: local, generations: generations, absences: absences, leaser: store.LeaserOf(cfg.Store), stop: make(chan struct{})}
 	e.meters.init()
 	e.openJournal()
 	e.openCopies()
@@ -142,6 +151,7 @@ func (e *Engine) Close(ctx context.Context) error {
 		e.copies.tier.Close()
 	}
 	e.generations.StopAllGoroutines()
+	e.absences.StopAllGoroutines()
 	if e.gone != nil {
 		e.gone.StopAllGoroutines()
 	}

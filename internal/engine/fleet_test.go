@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackcache/jackcache/internal/clock"
 	"github.com/jackcache/jackcache/internal/keys"
+	"github.com/jackcache/jackcache/internal/near"
 	"github.com/jackcache/jackcache/internal/store"
 	"github.com/jackcache/jackcache/internal/store/storetest"
 )
@@ -33,15 +34,32 @@ type line struct {
 	before func()
 	// applied is called after each attempt of a write; nil: nothing is.
 	applied func()
+	// applying is called with what is written; nil: nothing is.
+	applying func(store.Op)
+	hangs    atomic.Bool  // it does not answer
+	trips    atomic.Int64 // reads of values
 }
 
 var errAway = fmt.Errorf("%w: cut off", store.ErrUnavailable)
 
 func (l *line) Get(ctx context.Context, k keys.Key) (store.Read, error) {
+	l.trips.Add(1)
+	if l.hangs.Load() {
+		<-ctx.Done()
+		return store.Read{}, errAway
+	}
 	if l.away.Load() || l.unanswered.Add(-1) >= 0 {
 		return store.Read{}, errAway
 	}
 	return l.Memory.Get(ctx, k)
+}
+
+func (l *line) GetMany(ctx context.Context, ks []keys.Key) ([]store.Read, error) {
+	l.trips.Add(1)
+	if l.away.Load() {
+		return nil, errAway
+	}
+	return l.Memory.GetMany(ctx, ks)
 }
 
 func (l *line) Apply(ctx context.Context, op store.Op) (store.Result, error) {
@@ -50,6 +68,9 @@ func (l *line) Apply(ctx context.Context, op store.Op) (store.Result, error) {
 	}
 	if l.applied != nil {
 		defer l.applied()
+	}
+	if l.applying != nil {
+		l.applying(op)
 	}
 	return l.Memory.Apply(ctx, op)
 }
@@ -128,14 +149,7 @@ func newFleet(t *testing.T, n int) *fleet {
 	f := &fleet{t: t, store: storetest.NewMemory(now), space: space, key: space.Key("agentConfig", org, keys.NoID)}
 	for i := range n {
 		l := &line{Memory: f.store}
-		e, err := New(Config{
-			Store: l, Clock: clock.New(now, uint16(i+1), nil), Timeout: 20 * time.Millisecond, LoadTimeout: loadTimeout,
-			LocalBytes: 1 << 20, OwnTime: true, Logger: slog.New(slog.DiscardHandler),
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		f.processes = append(f.processes, process{Engine: e, line: l})
+		f.add(i, l, l, nil)
 	}
 	return f
 }
@@ -152,6 +166,22 @@ func (f *fleet) names(n int) []keys.Key {
 		all[i] = f.space.Key("agentConfig", f.key.Org(), id)
 	}
 	return all
+}
+
+// bubbleTime is a time of bubbles that versions do not count as historic.
+func bubbleTime() time.Time { return time.Now().AddDate(30, 0, 0) }
+
+// add adds the i-th process, with a store that leads to its line.
+func (f *fleet) add(i int, s store.Store, l *line, tier *near.Tier) {
+	f.t.Helper()
+	e, err := New(Config{
+		Store: s, Clock: clock.New(bubbleTime, uint16(i+1), nil), Timeout: 20 * time.Millisecond, LoadTimeout: loadTimeout,
+		LocalBytes: 1 << 20, OwnTime: true, Logger: slog.New(slog.DiscardHandler), Near: tier,
+	})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.processes = append(f.processes, process{Engine: e, line: l})
 }
 
 // close closes all processes, in the bubble.

@@ -3,7 +3,9 @@ package engine
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"strconv"
+	"time"
 
 	"github.com/jackcache/jackcache/internal/clock"
 	"github.com/jackcache/jackcache/internal/keys"
@@ -15,7 +17,10 @@ import (
 type Loader func(context.Context) ([]byte, error)
 
 // LoadError is what a loader returned.
-type LoadError struct{ Err error }
+type LoadError struct {
+	Err     error
+	nothing bool // it says that there is no value
+}
 
 // Error is that of the loader.
 func (e *LoadError) Error() string { return e.Err.Error() }
@@ -43,28 +48,74 @@ func (e *Engine) GetOrLoad(ctx context.Context, k keys.Key, p Policy, load Loade
 	t.in(&p)
 	defer func() { t.end(err) }()
 	defer func() { t.read(&v) }()
-	if e.fresh(&k, nil, &p, &v) && v.Found {
+	if v, ok := e.freshToLoad(k, p); ok {
 		return v, nil
 	}
-	seen, v, missing := e.look(ctx, k, p)
-	switch {
-	case missing == nil && v.Found:
+	b := p.bounds()
+	v, m, ok := e.lookToLoad(ctx, k, p, b)
+	if ok {
 		return v, nil
-	case missing != nil && !errors.Is(missing, store.ErrUnavailable):
-		return Value{}, missing
 	}
-	v, err = e.flights.Do(ctx, flightKey(k, seen, missing), e.cfg.LoadTimeout, func(ctx context.Context) (Value, error) {
-		return e.load(ctx, k, p, seen, missing, load)
+	if m.err != nil {
+		if v, ok, err := e.unseen(ctx, k, p, m); ok || err != nil {
+			return v, err
+		}
+	}
+	calls := e.flights.Start(ctx, []string{flightKey(k, m)}, e.cfg.LoadTimeout, func(ctx context.Context, _ []int, done func(int, Value, error)) {
+		v, err := e.load(ctx, k, p, m.seen, m.err, load)
+		done(0, v, err)
 	})
-	v.Shared = true
-	return v, err
+	return e.await(ctx, k, p, m, b, calls[0])
 }
 
-func flightKey(k keys.Key, seen seenValue, missing error) string {
-	if missing != nil {
+// freshToLoad is fresh for one who would load: it gives a value, or that it is
+// remembered that there is none.
+func (e *Engine) freshToLoad(k keys.Key, p Policy) (v Value, ok bool) {
+	if !e.fresh(&k, nil, &p, &v) || v.Found {
+		return v, v.Found
+	}
+	return Value{}, v.Copy != nil && e.nothing(k, p, v.Copy.read)
+}
+
+// looked is what came of reading a value.
+type looked struct {
+	seen  seenValue
+	value Value
+}
+
+// lookToLoad reads a value, but for longer than may be waited; ok: that is the
+// answer.
+func (e *Engine) lookToLoad(ctx context.Context, k keys.Key, p Policy, b bounds) (v Value, m miss, ok bool) {
+	m.began = store.Now()
+	l, err := within(ctx, b, e.cfg.Timeout, func(ctx context.Context) (l looked, err error) {
+		l.seen, l.value, err = e.look(ctx, k, p)
+		return l, err
+	})
+	m.seen, m.err = l.seen, err
+	return l.value, m, err == nil && (l.value.Found || e.nothing(k, p, l.seen.Read))
+}
+
+// unseen answers one who would load and could not ask the store: by an error that no
+// load mends, or by a stale value. Where the kind has a SoftTimeout the loader is
+// called first; what it brought could not be kept, so that otherwise each call in
+// an outage would call it.
+func (e *Engine) unseen(ctx context.Context, k keys.Key, p Policy, m miss) (v Value, ok bool, err error) {
+	if away(m.err) && p.SoftTimeout == 0 {
+		if v, ok = e.rescue(ctx, k, p, m, RescueAway); ok {
+			return v, true, nil
+		}
+	}
+	if !errors.Is(m.err, store.ErrUnavailable) {
+		return v, false, m.err
+	}
+	return v, false, nil
+}
+
+func flightKey(k keys.Key, m miss) string {
+	if m.err != nil {
 		return k.String() + " unseen"
 	}
-	return k.String() + " " + seen.Value.Version.String() + " " + strconv.FormatUint(seen.Generation, 16)
+	return k.String() + " " + m.seen.Value.Version.String() + " " + strconv.FormatUint(m.seen.Generation, 16)
 }
 
 // load is GetOrLoad for one who missed, and the only one in this process who
@@ -74,7 +125,7 @@ func (e *Engine) load(ctx context.Context, k keys.Key, p Policy, seen seenValue,
 	if alone || missing != nil {
 		// A load that has just ended may have left it, or the store may be back.
 		if seen, missing = e.seen(ctx, k, p); missing == nil {
-			if v, err := e.read(k, seen, p); err != nil || v.Found {
+			if v, ok, err := e.answers(k, p, seen); ok {
 				return v, err
 			}
 		}
@@ -90,13 +141,22 @@ func (e *Engine) load(ctx context.Context, k keys.Key, p Policy, seen seenValue,
 func (e *Engine) loadHere(ctx context.Context, k keys.Key, p Policy, seen seenValue, missing error, load Loader) (Value, error) {
 	payload, err := e.callLoader(ctx, k, load)
 	if err != nil {
+		if foundNothing(err) {
+			e.foundNothing(ctx, k, p, seen, missing)
+		}
 		return Value{}, err
 	}
+	return e.loaded(ctx, k, p, seen, missing, payload), nil
+}
+
+// loaded is the value of a payload that was loaded, which is kept where it is known
+// what was missing.
+func (e *Engine) loaded(ctx context.Context, k keys.Key, p Policy, seen seenValue, missing error, payload []byte) Value {
 	v := Value{Found: true, Version: e.fillVersion(seen), Payload: payload, Source: FromLoader}
 	if missing == nil {
 		e.fill(ctx, k, p, v, seen)
 	}
-	return v, nil
+	return v
 }
 
 func (e *Engine) callLoader(ctx context.Context, k keys.Key, load Loader) (payload []byte, err error) {
@@ -107,7 +167,7 @@ func (e *Engine) callLoader(ctx context.Context, k keys.Key, load Loader) (paylo
 	ctx, m := e.measure(ctx, OpLoad, k.Type())
 	defer func() { m.end(err) }()
 	if payload, err = load(ctx); err != nil {
-		return nil, &LoadError{Err: err}
+		return nil, loadError(err)
 	}
 	t.wrote(payload)
 	return payload, nil
@@ -129,28 +189,44 @@ func (e *Engine) fillVersion(seen seenValue) clock.Version {
 // fill stores a loaded value unless the key changed since it was seen. Failing
 // costs a later load, nothing else, so it is only counted.
 func (e *Engine) fill(ctx context.Context, k keys.Key, p Policy, v Value, seen seenValue) {
-	var err error
-	t := e.taps.begin(ctx, OpFill, &k)
-	t.in(&p)
-	t.wrote(v.Payload)
-	defer func() { t.end(err) }()
+	ttl := p.fillTTL()
 	if p.LocalOnly {
+		var err error
+		t := e.taps.begin(ctx, OpFill, &k)
+		t.in(&p)
+		t.wrote(v.Payload)
+		defer func() { t.end(err) }()
 		r := record.Value{Version: v.Version, Generation: seen.Generation, Stored: append([]byte(nil), v.Payload...)}
-		e.local.Fill(k, r, p.life(), seen.Value.Version)
+		life := p.life()
+		life.TTL = ttl
+		e.local.Fill(k, r, life, seen.Value.Version)
 		return
 	}
 	defer e.drop(k)
+	stored, flags := record.Compress(v.Payload, p.CompressAbove)
+	e.fillShared(ctx, k, p, seen, store.Op{Version: v.Version, TTL: ttl, Flags: flags, Payload: stored})
+}
+
+// fillShared stores what a load has led to, unless the key changed since it was seen.
+func (e *Engine) fillShared(ctx context.Context, k keys.Key, p Policy, seen seenValue, op store.Op) {
+	var err error
+	t := e.taps.begin(ctx, OpFill, &k)
+	t.in(&p)
+	t.wrote(op.Payload)
+	defer func() { t.end(err) }()
 	ctx, end := e.begin(ctx, OpFill, k.Type())
 	defer end(&err)
-	stored, flags := record.Compress(v.Payload, p.CompressAbove)
-	cond := store.Condition{Kind: store.IfSeen}
+	op.Action, op.Key, op.Generation, op.If.Kind = store.Set, k, seen.Generation, store.IfSeen
 	if seen.Found {
-		cond.Version = seen.Value.Version
+		op.If.Version = seen.Value.Version
 	}
 	var res store.Result
-	res, err = e.cfg.Store.Apply(ctx, store.Op{
-		Action: store.Set, Key: k, Version: v.Version, Generation: seen.Generation,
-		TTL: p.TTL, Flags: flags, Payload: stored, If: cond,
-	})
+	res, err = e.cfg.Store.Apply(ctx, op)
 	t.filled(res)
+}
+
+// fillTTL is the life of what was loaded: up to the jitter shorter than the kind's, so
+// that what was loaded together does not expire together.
+func (p Policy) fillTTL() time.Duration {
+	return max(p.TTL-time.Duration(p.Jitter*rand.Float64()*float64(p.TTL)), time.Millisecond)
 }

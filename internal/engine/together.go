@@ -43,7 +43,7 @@ func (e *Engine) loadTogether(ctx context.Context, k keys.Key, p Policy, seen se
 			return Value{}, err
 		}
 		if now, missing = e.ask(ctx, k); missing == nil {
-			if v, err := e.read(k, now, p); err != nil || v.Found {
+			if v, ok, err := e.answers(k, p, now); ok {
 				return v, err
 			}
 			seen = now
@@ -92,7 +92,7 @@ func (e *Engine) claim(ctx context.Context, k keys.Key, token string, seen seenV
 func (e *Engine) loadHolding(ctx context.Context, k keys.Key, p Policy, token string, now seenValue, missing error, load Loader) (Value, error) {
 	defer e.keepLease(ctx, k, token)()
 	if missing == nil {
-		if v, err := e.read(k, now, p); err != nil || v.Found {
+		if v, ok, err := e.answers(k, p, now); ok {
 			return v, err
 		}
 	}

@@ -56,10 +56,24 @@ type Policy struct {
 	// its write.
 	Sliding bool
 	MaxLife time.Duration
+	// StaleFor is how long after they were last known to be current those may be
+	// given; zero: as long as Near.
+	StaleFor time.Duration
+	// SoftTimeout is how long GetOrLoad waits where a copy may be given instead,
+	// HardTimeout how long it waits at all. Zero: no bound of that sort.
+	SoftTimeout, HardTimeout time.Duration
+	// NegativeTTL is how long it is remembered that a loader found nothing.
+	NegativeTTL time.Duration
+	// Jitter is the part of its TTL, 0 to 1, that is taken at most from what GetOrLoad
+	// stores.
+	Jitter float64
 }
 
 // life is that of a value that stays in the process.
 func (p Policy) life() near.Life { return near.Life{TTL: p.TTL, Sliding: p.Sliding, Max: p.MaxLife} }
+
+// keeps reports whether there are copies of values of the kind.
+func (e *Engine) keeps(p Policy) bool { return e.copies.tier != nil && p.Near > 0 && !p.LocalOnly }
 
 // Get reads one value.
 func (e *Engine) Get(ctx context.Context, k keys.Key, p Policy) (v Value, err error) {
@@ -78,25 +92,24 @@ func (e *Engine) GetAt(ctx context.Context, k *keys.Key, h *near.Handle, p *Poli
 	if !e.fresh(k, h, p, v) {
 		_, *v, err = e.look(ctx, *k, *p)
 	}
+	if err != nil && away(err) {
+		if old, stale := e.stale(*k, *p, miss{err: err}); stale == current {
+			*v, err = old, nil
+		}
+	}
 	t.read(v)
 	t.end(err)
 	return err
 }
 
-// look reads a value of the store, and keeps a copy. Where the store is away and the
-// kind allows it a copy is what it gives.
+// look reads a value of the store, and keeps a copy.
 func (e *Engine) look(ctx context.Context, k keys.Key, p Policy) (r seenValue, v Value, err error) {
-	keeps := e.copies.tier != nil && p.Near > 0 && !p.LocalOnly
+	keeps := e.keeps(p)
 	var l near.Lease
 	if keeps {
 		l = e.lease(k)
 	}
 	if r, err = e.seen(ctx, k, p); err != nil {
-		if away(err) {
-			if v, ok := e.stale(k, p); ok {
-				return r, v, nil
-			}
-		}
 		return r, Value{}, err
 	}
 	if v, err = e.read(k, r, p); err == nil && keeps {
@@ -156,7 +169,7 @@ func (e *Engine) GetMany(ctx context.Context, ks []keys.Key, ps []Policy) (vs []
 		}
 	}
 	if len(missed) > 0 {
-		if err := e.lookMany(ctx, ks, ps, missed, vs); err != nil {
+		if _, err := e.lookMany(ctx, ks, ps, missed, vs); err != nil {
 			return nil, err
 		}
 	}
@@ -164,8 +177,9 @@ func (e *Engine) GetMany(ctx context.Context, ks []keys.Key, ps []Policy) (vs []
 	return vs, nil
 }
 
-// lookMany reads those of the keys that were missed, and keeps copies.
-func (e *Engine) lookMany(ctx context.Context, ks []keys.Key, ps []Policy, missed []int, vs []Value) (err error) {
+// lookMany reads those of the keys that were missed into vs, and keeps copies. It
+// returns what was seen of them.
+func (e *Engine) lookMany(ctx context.Context, ks []keys.Key, ps []Policy, missed []int, vs []Value) (rs []seenValue, err error) {
 	ctx, end := e.begin(ctx, OpGetMany, "")
 	defer end(&err)
 	names := make([]keys.Key, len(missed))
@@ -176,21 +190,20 @@ func (e *Engine) lookMany(ctx context.Context, ks []keys.Key, ps []Policy, misse
 			leases[i] = e.lease(ks[at])
 		}
 	}
-	rs, err := e.seenMany(ctx, names, slices.ContainsFunc(missed, func(at int) bool { return ps[at].Sliding }))
-	if err != nil {
-		return err
+	if rs, err = e.seenMany(ctx, names, slices.ContainsFunc(missed, func(at int) bool { return ps[at].Sliding })); err != nil {
+		return nil, err
 	}
 	for i, r := range rs {
 		at := missed[i]
 		if vs[at], err = e.read(ks[at], r, ps[at]); err != nil {
-			return err
+			return nil, err
 		}
 		if e.copies.tier != nil && ps[at].Near > 0 {
 			e.keepValue(ks[at], ps[at], leases[i], r, &vs[at])
 		}
 		e.wasRead(ks[at], ps[at], r, &vs[at])
 	}
-	return nil
+	return rs, nil
 }
 
 // Set writes a value and returns its version.

@@ -3,181 +3,85 @@ package flight
 import (
 	"context"
 	"errors"
-	"strings"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
-const timeout = time.Second
+type group = Group[string]
 
-type key struct{}
-
-// result is what a caller got, and when.
-type result struct {
-	value string
-	err   error
-	took  time.Duration
+// result waits for a call.
+func result(t *testing.T, c *Call[string]) (string, error) {
+	t.Helper()
+	<-c.Done()
+	return c.Result()
 }
 
-// call starts a caller and returns where its result comes.
-func call(g *Group[string], ctx context.Context, fn func(context.Context) (string, error)) <-chan result {
-	got := make(chan result, 1)
-	go func() {
-		begun := time.Now()
-		v, err := g.Do(ctx, "key", timeout, fn)
-		got <- result{v, err, time.Since(begun)}
-	}()
-	synctest.Wait() // it has joined
-	return got
-}
-
-// takes returns a function that takes a time, heeds its context and counts.
-func takes(d time.Duration, calls *int) func(context.Context) (string, error) {
-	return func(ctx context.Context) (string, error) {
-		*calls++
-		select {
-		case <-time.After(d):
-			return "value", nil
-		case <-ctx.Done():
-			return "", ctx.Err()
-		}
-	}
-}
-
-// Callers who come before the call has returned share it; who comes then makes a new
-// one.
-func TestShared(t *testing.T) {
+// Each key is run by who wanted it first, and each has its result when it is there.
+func TestStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var g Group[string]
-		calls := 0
-		var all []<-chan result
-		for range 5 {
-			all = append(all, call(&g, t.Context(), takes(100*time.Millisecond, &calls)))
-			time.Sleep(10 * time.Millisecond)
-		}
-		for i, c := range all {
-			if r := <-c; r.value != "value" || r.err != nil || r.took != time.Duration(100-10*i)*time.Millisecond {
-				t.Errorf("caller %d: %+v", i, r)
+		var g group
+		slow := func(ctx context.Context, mine []int, done func(int, string, error)) {
+			for _, i := range mine {
+				time.Sleep(time.Second)
+				done(i, string(rune('a'+i)), nil)
+				done(i, "twice", nil)
 			}
 		}
-		if r := <-call(&g, t.Context(), takes(0, &calls)); r.value != "value" || calls != 2 {
-			t.Errorf("after it %+v; %d calls, want 2", r, calls)
-		}
-	})
-}
-
-// Callers leave when their own contexts end, the first one, too: the call goes on for
-// the others, with the values of the first one's context.
-func TestCallersLeaveAlone(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var g Group[string]
-		calls, seen := 0, ""
-		fn := takes(500*time.Millisecond, &calls)
-		first, cancel := context.WithCancel(context.WithValue(t.Context(), key{}, "first"))
-		a := call(&g, first, func(ctx context.Context) (string, error) {
-			v, err := fn(ctx)
-			seen, _ = ctx.Value(key{}).(string)
-			return v, err
+		ctx, cancel := context.WithCancel(t.Context())
+		first := g.Start(ctx, []string{"1", "2"}, time.Minute, slow)
+		cancel() // it goes on
+		second := g.Start(t.Context(), []string{"3", "2", "1"}, time.Minute, func(_ context.Context, mine []int, done func(int, string, error)) {
+			if len(mine) != 1 || mine[0] != 0 {
+				t.Errorf("the second has to run %v", mine)
+			}
+			done(0, "x", nil)
 		})
-		hasty, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		defer stop()
-		b := call(&g, hasty, fn)
-		c := call(&g, t.Context(), fn)
-		cancel()
-		if r := <-a; !errors.Is(r.err, context.Canceled) || r.took != 0 {
-			t.Errorf("the first one: %+v", r)
+		began := time.Now()
+		for i, c := range []*Call[string]{second[0], first[0], second[2], first[1], second[1]} {
+			want := []string{"x", "a", "a", "b", "b"}[i]
+			if v, err := result(t, c); v != want || err != nil {
+				t.Errorf("call %d: %q, %v; want %q", i, v, err, want)
+			}
+			if i == 2 && time.Since(began) != time.Second {
+				t.Errorf("the first result came after %v", time.Since(began))
+			}
 		}
-		if r := <-b; !errors.Is(r.err, context.DeadlineExceeded) || r.took != 50*time.Millisecond {
-			t.Errorf("one in a hurry: %+v", r)
+		again := g.Start(t.Context(), []string{"1"}, time.Minute, slow)
+		if again[0] == first[0] {
+			t.Error("a call that is over is shared")
 		}
-		if r := <-c; r.value != "value" || r.err != nil || r.took != 500*time.Millisecond {
-			t.Errorf("one who waits: %+v", r)
-		}
-		if calls != 1 || seen != "first" {
-			t.Errorf("%d calls, the last with %q", calls, seen)
-		}
+		_, _ = result(t, again[0])
 	})
 }
 
-// A call that heeds its context ends with the timeout, and its own error is given.
-func TestTimeout(t *testing.T) {
+// However the function ends, its calls do.
+func TestEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var g Group[string]
-		mine := errors.New("gave up")
-		r := <-call(&g, t.Context(), func(ctx context.Context) (string, error) {
-			<-ctx.Done()
-			return "", mine
-		})
-		if !errors.Is(r.err, mine) || r.took != timeout {
-			t.Errorf("%+v", r)
-		}
-	})
-}
-
-// One that does not keeps nobody longer than the grace, those who joined late no longer
-// than their own time, and later callers do not join it.
-func TestHanging(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var g Group[string]
+		var g group
 		release := make(chan struct{})
-		hangs := func(context.Context) (string, error) {
-			<-release
-			return "late", nil
-		}
-		a := call(&g, t.Context(), hangs)
-		time.Sleep(timeout / 2)
-		b := call(&g, t.Context(), hangs)
-		for _, c := range []<-chan result{a, b} {
-			if r := <-c; !errors.Is(r.err, context.DeadlineExceeded) || r.took != timeout+grace || !strings.Contains(r.err.Error(), "1s") {
-				t.Errorf("%+v", r)
+		for name, c := range map[string]struct {
+			fn   func(context.Context, []int, func(int, string, error))
+			want func(error) bool
+		}{
+			"panics":  {func(context.Context, []int, func(int, string, error)) { panic("oops") }, func(err error) bool { return errors.As(err, new(*PanicError)) }},
+			"exits":   {func(context.Context, []int, func(int, string, error)) { runtime.Goexit() }, func(err error) bool { return errors.Is(err, errNoResult) }},
+			"forgets": {func(context.Context, []int, func(int, string, error)) {}, func(err error) bool { return errors.Is(err, errNoResult) }},
+			"hangs":   {func(context.Context, []int, func(int, string, error)) { <-release }, func(err error) bool { return errors.Is(err, context.DeadlineExceeded) }},
+		} {
+			began := time.Now()
+			for _, call := range g.Start(t.Context(), []string{name, name + " too"}, time.Second, c.fn) {
+				if _, err := result(t, call); !c.want(err) || time.Since(began) > time.Second+grace {
+					t.Errorf("%s: %v after %v", name, err, time.Since(began))
+				}
 			}
-		}
-		calls := 0
-		if r := <-call(&g, t.Context(), takes(0, &calls)); r.value != "value" || calls != 1 {
-			t.Errorf("after it %+v, %d calls", r, calls)
+			g.mu.Lock()
+			if len(g.calls) > 0 {
+				t.Errorf("%s: %d calls are left", name, len(g.calls))
+			}
+			g.mu.Unlock()
 		}
 		close(release)
-		synctest.Wait()
-	})
-}
-
-// A panic is an error of every caller, with its value and the place, and the next
-// caller makes a new call.
-func TestPanic(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var g Group[string]
-		panics := func(context.Context) (string, error) {
-			time.Sleep(10 * time.Millisecond)
-			panic("broken")
-		}
-		for _, c := range []<-chan result{call(&g, t.Context(), panics), call(&g, t.Context(), panics)} {
-			r := <-c
-			var p *PanicError
-			if !errors.As(r.err, &p) || p.Value != "broken" || !strings.Contains(string(p.Stack), "flight_test.go") || r.err.Error() != "panic: broken" {
-				t.Errorf("%+v", r)
-			}
-		}
-		calls := 0
-		if r := <-call(&g, t.Context(), takes(0, &calls)); r.value != "value" {
-			t.Errorf("after it %+v", r)
-		}
-	})
-}
-
-// An error is given with the zero value or with what came with it, to all.
-func TestError(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var g Group[string]
-		mine := errors.New("mine")
-		fails := func(context.Context) (string, error) {
-			time.Sleep(time.Millisecond)
-			return "part", mine
-		}
-		for _, c := range []<-chan result{call(&g, t.Context(), fails), call(&g, t.Context(), fails)} {
-			if r := <-c; !errors.Is(r.err, mine) || r.value != "part" {
-				t.Errorf("%+v", r)
-			}
-		}
 	})
 }

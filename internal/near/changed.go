@@ -8,15 +8,15 @@ import (
 	"github.com/jackcache/jackcache/internal/keys"
 )
 
-// Changed drops the copies of keys that a server has changed, and ends those of an
-// organisation whose generation it has changed. Names of other spaces, and of other
+// Changed drops the copies of keys that a server has changed, but for what Stale may
+// give of them, and ends those of an organisation whose generation it has changed. Names of other spaces, and of other
 // housekeeping, are ignored. It waits for nobody but, for moments, those who write to
 // the same bucket; when otter is behind with its bookkeeping it helps.
 func (t *Tier) Changed(names []string) {
 	for _, name := range names {
 		switch {
 		case t.keeps(name):
-			t.drop(name)
+			t.tell(name)
 		case strings.HasPrefix(name, t.ends):
 			t.end(name)
 		}
@@ -34,6 +34,22 @@ func (t *Tier) Drop(k keys.Key) {
 // DropOrg ends all copies of an organisation, in a time that does not depend on
 // how many there are, and keeps away what was read before.
 func (t *Tier) DropOrg(o keys.Org) { t.end(t.space.Generation(o)) }
+
+// tell is drop for what a server tells of.
+func (t *Tier) tell(name string) {
+	if !t.retains.Load() {
+		t.drop(name)
+		return
+	}
+	t.told.of(t.seed, name).Add(1)
+	t.counts.drops.Add(1)
+	t.cache.ComputeIfPresent(name, func(cur *entry) (*entry, otter.ComputeOp) {
+		if e := t.retained(cur); e != nil {
+			return e, otter.WriteOp
+		}
+		return nil, otter.InvalidateOp
+	})
+}
 
 // drop raises the clock before it drops: a fill that read before the change sees the
 // clock under the lock of the bucket, or is in the bucket and goes.

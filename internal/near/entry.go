@@ -10,18 +10,21 @@ import (
 // entryOverhead is what keeping a copy costs beside its key and its Size, in bytes: the
 // entry, otter's node, and a part of its table and sketch. TestOverhead measures
 // it.
-const entryOverhead = 280
+const entryOverhead = 320
 
 // entry is a copy with what proves it. The item's TTL is what the jitter left of it.
-// After it was put in only visited, counted, and its neighbours in the account change.
+// After it was put in only visited, counted, known, and its neighbours in the account
+// change.
 type entry struct {
 	item    Item
 	key     string
 	weight  uint32      // what it counts in the budget, in bytes
 	visited atomic.Bool // since the account last looked for what may go
-	until   int64       // when its TTL ends, as store.Now
+	until   int64       // when its TTL ends, or something was told of the key, as store.Now
 	place   *place
 	counted atomic.Int64 // when otter heard last of a read that did not look for it, as store.Now
+	toldAt  int64        // when something was told of the key, as store.Now; zero: nothing was
+	known   atomic.Int64 // when it was last known to be current, as store.Now; kept up where the item has a Retain
 
 	// The covers with their epochs before the read; nil covers: it is never fresh.
 	covers   store.Covers
@@ -79,5 +82,8 @@ func (t *Tier) Get(name string, h *Handle, c store.Covers) (it *Item, fresh bool
 	e.visit()
 	fresh = e.fresh(c, now, t.bound)
 	t.counts.hit(fresh)
+	if fresh && e.item.Retain > 0 {
+		e.know(now)
+	}
 	return &e.item, fresh
 }

@@ -31,6 +31,7 @@ type Lease struct {
 	told, ended        *atomic.Uint64
 	toldAt, endedAt    uint64
 	proven             bool
+	at                 int64 // when it was taken, as store.Now
 }
 
 // Lease is taken before the read of k is sent, with the covers that k has then.
@@ -41,7 +42,7 @@ func (t *Tier) Lease(k keys.Key, c store.Covers) Lease {
 	if c.Key == nil || c.Generation == nil || !t.keeps(k.String()) {
 		return Lease{}
 	}
-	l := Lease{key: k.String(), org: t.space.Generation(k.Org()), covers: c}
+	l := Lease{key: k.String(), org: t.space.Generation(k.Org()), covers: c, at: store.Now()}
 	l.keyEpoch, l.genEpoch = c.Key.Epoch(), c.Generation.Epoch()
 	l.proven = proven(c.Key) && proven(c.Generation)
 	l.told, l.ended = t.told.of(t.seed, l.key), t.ended.of(t.seed, l.org)
@@ -104,7 +105,7 @@ func (t *Tier) fill(k keys.Key, l Lease, it Item) outcome {
 // entry returns that of an item, with a TTL up to a tenth shorter: copies that were
 // kept together do not all expire together.
 func (t *Tier) entry(l Lease, it Item, weight uint32) *entry {
-	it.TTL = min(it.TTL, maxLife)
+	it.TTL, it.Retain = min(it.TTL, maxLife), min(it.Retain, maxLife)
 	it.TTL -= time.Duration(t.random() % uint64(it.TTL/jitterPart+1))
 	it.filled = store.Now()
 	e := &entry{
@@ -112,6 +113,10 @@ func (t *Tier) entry(l Lease, it Item, weight uint32) *entry {
 		keyEpoch: l.keyEpoch, genEpoch: l.genEpoch, place: new(place),
 	}
 	e.place.entry.Store(e)
+	e.known.Store(l.at)
+	if it.Retain > 0 && !t.retains.Load() {
+		t.retains.Store(true)
+	}
 	if l.proven {
 		e.covers = l.covers
 	}

@@ -61,7 +61,7 @@ func (m *model) read(i int) Item {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	n, gen := m.keys[i].n, m.orgs[i/m.perOrg].n
-	return Item{Value: [2]int64{n, gen}, Version: clock.NewVersion(n, 0, 0), Generation: uint64(gen), Size: 16, TTL: time.Hour}
+	return Item{Value: [2]int64{n, gen}, Version: clock.NewVersion(n, 0, 0), Generation: uint64(gen), Size: 16, TTL: time.Hour, Retain: time.Duration(n%2) * time.Hour}
 }
 
 // floor is what a fresh item must have at least.

@@ -64,6 +64,10 @@ type Item struct {
 	// TTL or what is left of the value's life, whichever is shorter. Up to a tenth is
 	// taken from it, so that copies do not all expire together.
 	TTL time.Duration
+	// Retain is for how long after it was last known to be current the copy is kept
+	// for Stale, beyond its TTL and what is told of the key. Zero: it is kept for its
+	// TTL, until something is told.
+	Retain time.Duration
 	// Absent says that the store has none.
 	Absent bool
 
@@ -98,6 +102,8 @@ type Tier struct {
 	sweeps sweeper
 	counts counts
 	random func() uint64 // for the jitter
+
+	retains atomic.Bool // whether there was an item with a Retain
 }
 
 var _ store.Listener = (*Tier)(nil)
@@ -132,7 +138,7 @@ func New(o Options) (*Tier, error) {
 		OnAtomicDeletion: t.gone,
 		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[string, *entry]) time.Duration {
 			// The coarse clock lags, so that without more the copy would go too early.
-			return e.Value.item.TTL + coarseness
+			return e.Value.item.TTL + e.Value.item.Retain + coarseness
 		}),
 	})
 	if err != nil {

@@ -1,0 +1,96 @@
+package engine
+
+import (
+	"errors"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jackcache/jackcache/internal/store"
+)
+
+// Nobody waits longer than the hard bound, and what is loaded is kept all the same.
+func TestHardTimeout(t *testing.T) {
+	inCopied(t, 1, func(t *testing.T, c *copied) {
+		p := c.processes[0]
+		const load, hard = time.Second, 300 * time.Millisecond
+		bound := lenient
+		bound.SoftTimeout, bound.HardTimeout = 0, hard
+		late := func() {
+			t.Helper()
+			began := time.Now()
+			_, err := p.GetOrLoad(t.Context(), c.key, bound, c.loader("x", load))
+			if took := time.Since(began); !errors.Is(err, ErrTimeout) || took != hard {
+				t.Errorf("got %v after %v, want a timeout after %v", err, took, hard)
+			}
+		}
+		late()
+		late()
+		c.loaded(1)
+		time.Sleep(load)
+		c.gets(p, bound, c.loader("y", load), "x", FromShared, 0)
+		c.expire()
+		c.gets(p, bound, c.loader("z", load), "x", FromStale, hard)
+		time.Sleep(load)
+		c.gets(p, bound, c.loader("y", load), "z", FromShared, 0)
+	})
+}
+
+// Nor for a store that hangs.
+func TestHardTimeoutOfARead(t *testing.T) {
+	inCopied(t, 1, func(t *testing.T, c *copied) {
+		p := c.processes[0]
+		const hard = 5 * time.Millisecond // less than the store may take
+		bound := lenient
+		bound.SoftTimeout, bound.HardTimeout = 0, hard
+		c.has(p, "old")
+		p.line.hangs.Store(true)
+		defer p.line.hangs.Store(false)
+		c.gets(p, bound, fails, "old", FromStale, hard)
+		c.changed()
+		began := time.Now()
+		if _, err := p.GetOrLoad(t.Context(), c.key, bound, c.loader("x", 0)); !errors.Is(err, ErrTimeout) {
+			t.Errorf("got %v after %v", err, time.Since(began))
+		}
+		synctest.Wait()
+	})
+}
+
+// What is loaded together does not expire together, and never lives longer.
+func TestTTLJitter(t *testing.T) {
+	for _, jitter := range []float64{0, 0.1, 1} {
+		p := Policy{TTL: time.Hour, Jitter: jitter}
+		least, most := p.TTL, time.Duration(0)
+		for range 10_000 {
+			ttl := p.fillTTL()
+			least, most = min(least, ttl), max(most, ttl)
+		}
+		low := p.TTL - time.Duration(jitter*float64(p.TTL))
+		if least < low || most > p.TTL || least <= 0 {
+			t.Errorf("jitter %v: %v to %v", jitter, least, most)
+		}
+		if spread := time.Duration(jitter * float64(p.TTL) / 2); most-least < spread {
+			t.Errorf("jitter %v: %v to %v are not apart", jitter, least, most)
+		}
+	}
+	inFleet(t, 1, func(t *testing.T, f *fleet) {
+		var ttl atomic.Int64
+		p := f.processes[0]
+		p.line.applying = func(op store.Op) { ttl.Store(int64(op.TTL)) }
+		jittered := plain
+		jittered.Jitter = 1
+		if _, err := p.GetOrLoad(t.Context(), f.key, jittered, f.loader("x", 0)); err != nil {
+			t.Fatal(err)
+		}
+		if got := time.Duration(ttl.Load()); got <= 0 || got >= plain.TTL {
+			t.Errorf("it was stored for %v", got)
+		}
+		if _, err := p.Set(t.Context(), f.key, []byte("y"), jittered, store.Condition{}); err != nil {
+			t.Fatal(err)
+		}
+		if got := time.Duration(ttl.Load()); got != plain.TTL {
+			t.Errorf("a caller's value was stored for %v", got)
+		}
+	})
+}

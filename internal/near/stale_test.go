@@ -1,0 +1,118 @@
+package near
+
+import (
+	"testing"
+	"time"
+
+	"github.com/jackcache/jackcache/internal/keys"
+)
+
+// retained is an item of 100 bytes that may be given as stale for an hour.
+func retained(version int64) Item {
+	it := item(version)
+	it.Retain = time.Hour
+	return it
+}
+
+// stale checks what Stale gives: version 0 is none.
+func (f *fixture) stale(k keys.Key, version int64, told bool) {
+	f.t.Helper()
+	s, ok := f.Stale(k, f.c)
+	switch {
+	case version == 0 && ok:
+		f.t.Errorf("%s has %v as stale, want none", k, s.Item.Value)
+	case version == 0:
+	case !ok:
+		f.t.Errorf("%s has none as stale, want %d", k, version)
+	case s.Item.Value != version || s.ToldAt != 0 != told:
+		f.t.Errorf("%s has %v as stale, told at %d; want %d, told %v", k, s.Item.Value, s.ToldAt, version, told)
+	}
+}
+
+// What is retained is never given as fresh once something was told of it, and not
+// at all once it was told of twice, was dropped, or its organisation has ended.
+func TestRetain(t *testing.T) {
+	f := newFixture(t, Options{})
+	k := f.key("a", "1")
+	name := []string{k.String()}
+	f.stale(k, 0, false)
+	f.mustFill(k, retained(1))
+	f.want(k, 1, true)
+	f.stale(k, 1, false)
+
+	old := f.Lease(k, f.c)
+	f.Changed(name)
+	f.want(k, 0, false)
+	f.stale(k, 1, true)
+	if f.Fill(k, old, retained(2)) {
+		t.Error("what was read before it was told is kept")
+	}
+	f.stale(k, 1, true)
+	f.Changed(name)
+	f.stale(k, 0, false)
+
+	f.mustFill(k, retained(3))
+	f.Changed(name)
+	f.mustFill(k, retained(4))
+	f.want(k, 4, true)
+	f.stale(k, 4, false)
+	f.Drop(k)
+	f.stale(k, 0, false)
+
+	for what, end := range map[string]func(){
+		"dropped":                 func() { f.Drop(k) },
+		"of an organisation":      func() { f.DropOrg(f.org("a")) },
+		"of a generation changed": func() { f.Changed([]string{f.space.Generation(f.org("a"))}) },
+	} {
+		for _, told := range []bool{false, true} {
+			f.mustFill(k, retained(5))
+			if told {
+				f.Changed(name)
+			}
+			end()
+			if s, ok := f.Stale(k, f.c); ok {
+				t.Errorf("%s, told %v: %+v", what, told, s)
+			}
+		}
+	}
+
+	f.mustFill(k, item(6))
+	f.stale(k, 6, false)
+	f.Changed(name)
+	f.stale(k, 0, false)
+	f.mustFill(k, Item{Absent: true, TTL: time.Hour, Retain: time.Hour})
+	f.stale(k, 0, false)
+}
+
+// A copy outlives its TTL for as long as it is retained, from when it was last known
+// to be current.
+func TestRetainEnds(t *testing.T) {
+	f := newFixture(t, Options{})
+	k := f.key("a", "1")
+	it := retained(1)
+	it.TTL = time.Millisecond
+	f.mustFill(k, it)
+	poll(t, func() bool { got, _ := f.Get(k, f.c); return got == nil })
+	f.stale(k, 1, false)
+
+	it = retained(2)
+	it.Retain = 60 * time.Millisecond
+	f.mustFill(k, it)
+	began := time.Now()
+	for time.Since(began) < 2*it.Retain { // read all the time, it is known to be current
+		f.want(k, 2, true)
+	}
+	f.Changed([]string{k.String()})
+	f.stale(k, 2, true)
+	poll(t, func() bool { _, ok := f.Stale(k, f.c); return !ok })
+
+	f.mustFill(k, it)
+	began = time.Now()
+	for time.Since(began) < 2*it.Retain {
+		f.want(k, 2, true)
+	}
+	f.c.Key.Break()
+	f.stale(k, 2, false)
+	poll(t, func() bool { _, ok := f.Stale(k, f.c); return !ok })
+	f.want(k, 2, false) // its TTL is not over
+}
