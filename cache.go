@@ -160,7 +160,7 @@ func (c *Cache) redisOptions(timeout time.Duration, clk *clock.Clock) redisstore
 		Tracer: c.opts.tracer(), Meter: c.opts.meter(),
 	}
 	if c.listener != nil { // not a nil one in an interface
-		o.Listener = c.listener
+		o.Listener, o.Freshness = c.listener, c.opts.Near.Freshness
 	}
 	return o
 }

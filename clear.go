@@ -3,6 +3,7 @@ package jackcache
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/jackcache/jackcache/internal/journal"
 	"github.com/jackcache/jackcache/internal/keys"
@@ -61,6 +62,9 @@ func (c *Cache) Clear(ctx context.Context) (Cleared, error) {
 			return done, mapError(ctx, "clear", err)
 		}
 		done.Organisations++
+	}
+	if err := c.engine.AwaitSeen(ctx, time.Now(), orgs...); err != nil {
+		return done, mapError(ctx, "clear", err)
 	}
 	n, err := c.engine.Sweep(ctx, keys.Org{})
 	done.Keys += n

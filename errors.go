@@ -39,6 +39,10 @@ var (
 	// ErrUnknown: the write may or may not have happened, or happen later. To
 	// repeat it is safe: an append with the same message ids is there once.
 	ErrUnknown = errors.New("jackcache: outcome unknown")
+	// ErrUnseen: an invalidation is done and stays so, and it is not known whether
+	// other instances still give a copy of before. None does once its
+	// NearOptions.Freshness has passed; to invalidate again is safe.
+	ErrUnseen = errors.New("jackcache: done, but maybe not seen by all instances yet")
 	// ErrFull: the store refused the write because it has no room.
 	ErrFull = errors.New("jackcache: store is full")
 	// ErrRejected: the store refused the operation and would again, for example
@@ -97,6 +101,9 @@ func mapError(ctx context.Context, op string, err error) error {
 	if errors.Is(err, store.ErrUnknown) {
 		// Also where the caller gave up: what was sent may still happen.
 		return fmt.Errorf("%s: %w: %w", op, ErrUnknown, err)
+	}
+	if errors.Is(err, store.ErrUnseen) {
+		return fmt.Errorf("%s: %w: %w", op, ErrUnseen, err)
 	}
 	if cause := ctx.Err(); cause != nil && errors.Is(err, cause) {
 		return fmt.Errorf("%s: %w", op, err)

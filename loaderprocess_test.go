@@ -186,21 +186,27 @@ func (p *loaderProcess) do(s stampede) {
 // did waits for what came of it, and fails the test if a caller was not served.
 func (p *loaderProcess) did() (slowest time.Duration) {
 	p.t.Helper()
+	did := p.result()
+	if did.Failed > 0 {
+		p.t.Errorf("%d callers were not served: %s", did.Failed, did.Problem)
+	}
+	return did.Slowest
+}
+
+// result waits for what came of it.
+func (p *loaderProcess) result() (did stampeded) {
+	p.t.Helper()
 	for p.lines.Scan() {
 		if !strings.HasPrefix(p.lines.Text(), "{") {
 			continue // it loads
 		}
-		var did stampeded
 		if err := json.Unmarshal(p.lines.Bytes(), &did); err != nil {
 			p.t.Fatal(err)
 		}
-		if did.Failed > 0 {
-			p.t.Errorf("%d callers were not served: %s", did.Failed, did.Problem)
-		}
-		return did.Slowest
+		return did
 	}
 	p.t.Fatalf("a process ended: %v", p.lines.Err())
-	return 0
+	return did
 }
 
 // P5: a thousand callers in four processes who miss the same key cause one load.

@@ -175,11 +175,17 @@ func (o Org) getMany(ctx context.Context, reads []KindID) ([]engine.Value, error
 }
 
 // Invalidate makes everything that is kept for the organisation invisible, on
-// all instances, whatever its size: one write. The space is reclaimed as lives
-// end. What is written after Invalidate returned is kept.
+// all instances, whatever its size: one write. What is written after Invalidate
+// returned is kept.
+//
+// It returns when no instance gives a copy of before any more. Those that keep
+// copies answer, mostly within a millisecond or two; one that hangs is waited for
+// until its copies are not current any more, its NearOptions.Freshness, whatever
+// Options.Budget says. ErrUnseen: ctx ended before, or it cannot be found out which
+// instances there are; the invalidation is done all the same.
 //
 // While Redis is away the invalidation waits for it, as WithReceipt tells: until
-// then other instances see what was there.
+// then other instances see what was there, and Invalidate returns at once.
 func (o Org) Invalidate(ctx context.Context) error {
 	if err := o.check(); err != nil {
 		return err
@@ -187,7 +193,7 @@ func (o Org) Invalidate(ctx context.Context) error {
 	if o.directory {
 		return invalid("the directory cannot be invalidated")
 	}
-	_, err := o.cache.engine.Invalidate(ctx, o.org)
+	_, err := o.cache.engine.InvalidateSeen(ctx, o.org)
 	return mapError(ctx, "invalidate", err)
 }
 

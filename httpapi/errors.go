@@ -45,6 +45,7 @@ const statusClientGone = 499
 var verdicts = []verdict{
 	{err: errGone, status: statusClientGone, name: "client-gone", title: "Client closed request", detail: "the client went away before the answer", level: slog.LevelDebug},
 	{err: jackcache.ErrUnknown, status: 503, name: "outcome-unknown", title: "Outcome unknown", detail: "the write may have happened or may happen yet; repeating it with the same ids is safe", level: slog.LevelWarn},
+	{err: jackcache.ErrUnseen, status: 503, name: "unseen", title: "Not seen by all instances", detail: "it is done; other instances may give what was there before for up to JACKCACHE_FRESHNESS; repeating it is safe", level: slog.LevelWarn},
 	{err: jackcache.ErrClosed, status: 503, name: "closed", title: "Shutting down", detail: "this server is shutting down", level: slog.LevelDebug},
 	{err: jackcache.ErrFull, status: 507, name: "full", title: "Store is full", detail: "the store has no room; nothing was stored", level: slog.LevelWarn},
 	{err: jackcache.ErrRejected, status: 502, name: "rejected", title: "Rejected by the store", detail: "the store refused the operation and would again; see this server's log", level: slog.LevelError},

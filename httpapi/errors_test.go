@@ -45,6 +45,7 @@ func TestVerdicts(t *testing.T) {
 		{jackcache.ErrPrecondition, 412, "precondition-failed", false},
 		{jackcache.ErrUnavailable, 503, "unavailable", false},
 		{jackcache.ErrUnknown, 503, "outcome-unknown", false},
+		{jackcache.ErrUnseen, 503, "unseen", false},
 		{jackcache.ErrFull, 507, "full", false},
 		{jackcache.ErrRejected, 502, "rejected", false},
 		{jackcache.ErrCorrupt, 500, "corrupt", false},

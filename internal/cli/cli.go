@@ -78,7 +78,7 @@ func plain(err error) string {
 	s := err.Error()
 	for _, class := range []error{
 		jackcache.ErrNotFound, jackcache.ErrInvalid, jackcache.ErrTooLarge, jackcache.ErrConflict,
-		jackcache.ErrPrecondition, jackcache.ErrWrongStore, jackcache.ErrUnavailable, jackcache.ErrUnknown, jackcache.ErrFull,
+		jackcache.ErrPrecondition, jackcache.ErrWrongStore, jackcache.ErrUnavailable, jackcache.ErrUnknown, jackcache.ErrUnseen, jackcache.ErrFull,
 		jackcache.ErrRejected, jackcache.ErrCorrupt, jackcache.ErrDisabled, jackcache.ErrBusy, jackcache.ErrClosed,
 	} {
 		name := strings.TrimPrefix(class.Error(), "jackcache: ")

@@ -21,7 +21,37 @@ func (s Space) IsCanary(text string) bool {
 	return ok && strings.HasPrefix(rest, canaries)
 }
 
-const canaries = "__canary:"
+const (
+	canaries = "__canary:"
+	barriers = "__barrier:"
+	seen     = "__seen:"
+)
+
+// Listeners returns the key of the list of processes that give copies.
+func (s Space) Listeners() string { return s.prefix + "__listeners" }
+
+// Barrier returns the n-th key by which a process asks all that give copies
+// whether they have seen what became of an organisation's generation, in the
+// Cluster slot of that.
+func (s Space) Barrier(o Org, process string, n uint64) string {
+	return s.prefix + barriers + "{" + s.Generation(o) + "}:" + process + ":" + strconv.FormatUint(n, 10)
+}
+
+// AsBarrier reports whether a key is one of Barrier, and of which process.
+func (s Space) AsBarrier(text string) (process string, ok bool) {
+	rest, ok := strings.CutPrefix(text, s.prefix)
+	if !ok || !strings.HasPrefix(rest, barriers) {
+		return "", false
+	}
+	_, rest, _ = strings.Cut(rest, "}:")
+	process, _, ok = strings.Cut(rest, ":")
+	return process, ok
+}
+
+// Seen returns the key by which a process answers a barrier, in its Cluster slot.
+func (s Space) Seen(barrier, process string) string {
+	return s.prefix + seen + strings.TrimPrefix(barrier, s.prefix+barriers) + ":" + process
+}
 
 // OrgPattern returns a SCAN pattern that matches every key of an organisation,
 // and some of others; a zero Org stands for the whole space.

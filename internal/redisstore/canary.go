@@ -43,6 +43,9 @@ type flight struct {
 // at a time.
 func (t *tap) prove() error {
 	n := t.n
+	if !n.s.listing.counts() {
+		return errUnlisted
+	}
 	near, err := n.canaryNear()
 	if err != nil {
 		return err
@@ -87,7 +90,8 @@ func (t *tap) depart(near string, n int) (f *flight, names []string) {
 	}
 	f = &flight{back: make(chan struct{}), away: slices.Clone(names)}
 	f.cover, f.epoch = t.n.hearing.now()
-	f.sent = store.Now()
+	// Who is not in the list gives nothing as fresh: nobody waits for it.
+	f.sent = min(store.Now(), s.listing.until.Load())
 	if s.opts.Mode == Cluster {
 		// Of a slot that has left its master another one tells, so what is proven is as
 		// old as the layout.

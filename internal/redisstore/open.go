@@ -80,6 +80,9 @@ type Options struct {
 	// Listener is told which keys change on the servers, by whomever. Nil: nothing
 	// is listened to, and Covers has nothing.
 	Listener store.Listener
+	// Freshness is how old the proof may be by which the Listener gives copies as
+	// fresh. Default 1 s.
+	Freshness time.Duration
 	// Identity says which deployment this has to be. Nil: any.
 	Identity *Identity
 	// Clock is told the number that this instance claimed.
@@ -111,6 +114,10 @@ type Store struct {
 	canaries atomic.Uint64 // names of canaries that were used
 	surveyed atomic.Int64  // when the masters were asked for that were found last, as store.Now
 
+	listing  listing
+	barriers atomic.Uint64 // of this process
+	heard    chan string   // barriers of others that are to be answered
+
 	identity identity
 	beats    beatBook
 	underway underway
@@ -134,7 +141,11 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	s := &Store{
 		opts: o, bootID: uuid.NewString(), begun: time.Now(), nodes: make(map[string]*node), wanted: make(map[string]time.Time),
-		kicked: make(chan struct{}, 1), stop: make(chan struct{}),
+		kicked: make(chan struct{}, 1), stop: make(chan struct{}), heard: make(chan string, mostHeard),
+	}
+	s.listing.wake = make(chan struct{}, 1)
+	if s.opts.Freshness <= 0 {
+		s.opts.Freshness = defaultFreshness
 	}
 	if sabotage.On("heartbeat") {
 		s.opts.Witness = nil
@@ -157,6 +168,11 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	s.firstContact(ctx)
 	s.done.Add(2)
+	if s.opts.Listener != nil {
+		s.done.Add(2)
+		go func() { defer s.done.Done(); s.keepListed() }()
+		go func() { defer s.done.Done(); s.answerBarriers() }()
+	}
 	go func() { defer s.done.Done(); s.search() }()
 	go func() { defer s.done.Done(); s.keepClaim() }()
 	if w := s.identity.wrong.Load(); w != nil {
@@ -212,6 +228,7 @@ func (s *Store) background(f func()) {
 // Close waits for the commands under way until ctx ends, then disconnects.
 func (s *Store) Close(ctx context.Context) error {
 	s.stopOnce.Do(func() { close(s.stop) })
+	s.unlist()
 	s.mu.Lock()
 	s.closed.Store(true)
 	var all []*node

@@ -24,6 +24,8 @@ var (
 	heartbeatSource string
 	//go:embed lua/instance_claim.lua
 	instanceClaimSource string
+	//go:embed lua/listener_enter.lua
+	listenerEnterSource string
 
 	valueSet        = newScript(valueSetSource)
 	conversation    = newScript(conversationSource)
@@ -32,6 +34,7 @@ var (
 	invalidateOnce  = newScript(invalidateOnceSource)
 	heartbeat       = newScript(heartbeatSource)
 	instanceClaim   = newScript(instanceClaimSource)
+	listenerEnter   = newScript(listenerEnterSource)
 )
 
 // script is a Lua script and the name under which a server keeps it.

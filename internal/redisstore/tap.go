@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -26,6 +27,8 @@ type tap struct {
 	n      *node
 	c      rueidis.Client
 	shaken chan struct{} // it may have ended
+	// live: copies of before it are not given as fresh any more.
+	live atomic.Bool
 
 	names []string // of the push that is being told; belongs to who reads the connection
 
@@ -86,6 +89,7 @@ func (t *tap) told(changed []rueidis.RedisMessage) {
 		if !sabotage.On("generation") {
 			t.n.hearing.cover.Load().Break()
 		}
+		t.n.s.listing.doubt(t.n) // it may have been emptied
 		t.look()
 		return
 	}
@@ -99,6 +103,7 @@ func (t *tap) told(changed []rueidis.RedisMessage) {
 		canary = canary || t.n.s.opts.Space.IsCanary(name)
 	}
 	t.n.s.opts.Listener.Changed(names)
+	t.answer(names)
 	if canary { // only now: it proves that all before it has been told
 		t.returned(names)
 	}

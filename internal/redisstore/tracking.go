@@ -113,6 +113,12 @@ func (n *node) hears() store.TrackingHealth {
 // another server than before.
 func (n *node) shake() {
 	n.hearing.cover.Load().Break()
+	n.s.listing.doubt(n)
+	n.nudge()
+}
+
+// nudge has something proven soon.
+func (n *node) nudge() {
 	select {
 	case n.hearing.nudged <- struct{}{}:
 	default: // it is known
@@ -216,6 +222,10 @@ func (n *node) tap() (proven bool, err error) {
 	if !sabotage.On("generation") {
 		n.hearing.cover.Load().Break()
 	}
+	t.live.Store(true)
+	n.s.listing.taps.Add(1)
+	defer n.s.listing.taps.Add(-1)
+	n.s.listing.rouse()
 	for {
 		begun := time.Now()
 		err := t.prove()
@@ -224,7 +234,7 @@ func (n *node) tap() (proven bool, err error) {
 		if errors.Is(err, errUnheard) {
 			return proven, err
 		}
-		if err := t.rest(begun, err != nil); err != nil {
+		if err := t.rest(begun, err != nil && !errors.Is(err, errUnlisted)); err != nil {
 			return proven, err
 		}
 	}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"sync/atomic"
 	"time"
 
@@ -21,6 +22,12 @@ type Tracked interface {
 	// generation of its organisation, zero for none, mostly the same; nil where nothing is told of
 	// changes, or nobody has it. It never waits.
 	Covers(key string, o keys.Org) Covers
+	// AwaitSeen returns when no process, this one excepted, gives a copy as fresh
+	// that is older than what the generations of some organisations were by raised,
+	// a time in the past: each has answered, or has no proof any more that is as
+	// old. Without other processes it does not wait. ErrUnseen: ctx ended first, or
+	// it could not be found out which processes there are.
+	AwaitSeen(ctx context.Context, raised time.Time, os ...keys.Org) error
 }
 
 // Covers are those of a key, and of the generation of its organisation.

@@ -17,6 +17,9 @@ var (
 	ErrUnavailable = errors.New("store unavailable")
 	// ErrUnknown: the store may or may not have done it, or will do it later.
 	ErrUnknown = errors.New("outcome unknown")
+	// ErrUnseen: the store has done it, and whether every process has seen it is
+	// not known.
+	ErrUnseen = errors.New("done, but maybe not seen by all instances yet")
 	// ErrRejected: the store refused it (out of memory, no permission); it would again.
 	ErrRejected = errors.New("store rejected the operation")
 	// ErrFull: rejected because the store has no room.
