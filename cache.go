@@ -87,6 +87,7 @@ func (c *Cache) openStore(ctx context.Context) error {
 	} else {
 		cfg.Timeout = time.Duration(float64(o.Budget) * storeShare)
 		cfg.NearLogs = max(0, o.Conversation.NearTTL)
+		cfg.ReclaimRate = max(0, o.ReclaimRate)
 		err = c.openShared(ctx, &cfg, record)
 	}
 	if err != nil {

@@ -24,13 +24,16 @@ type Cleared struct {
 // repeat it to remove what is left.
 func (o Org) Clear(ctx context.Context) (Cleared, error) {
 	ctx, receipt := WithReceipt(ctx)
-	if err := o.Invalidate(ctx); err != nil {
+	if err := o.invalidate(ctx); err != nil {
 		return Cleared{}, err
 	}
 	if receipt.Pending() {
 		return Cleared{}, fmt.Errorf("%w: everything of the organisation becomes invisible when redis is back; repeat it then to remove it", ErrUnavailable)
 	}
 	n, err := o.cache.engine.Sweep(ctx, o.org)
+	if err != nil {
+		o.cache.engine.Reclaim(o.org)
+	}
 	return Cleared{Organisations: 1, Keys: n}, mapError(ctx, "clear", err)
 }
 

@@ -176,7 +176,8 @@ func (o Org) getMany(ctx context.Context, reads []KindID) ([]engine.Value, error
 
 // Invalidate makes everything that is kept for the organisation invisible, on
 // all instances, whatever its size: one write. What is written after Invalidate
-// returned is kept.
+// returned is kept. The space is given back in the background, by
+// Options.ReclaimRate, or as lives end.
 //
 // It returns when no instance gives a copy of before any more. Those that keep
 // copies answer, mostly within a millisecond or two; one that hangs is waited for
@@ -187,6 +188,15 @@ func (o Org) getMany(ctx context.Context, reads []KindID) ([]engine.Value, error
 // While Redis is away the invalidation waits for it, as WithReceipt tells: until
 // then other instances see what was there, and Invalidate returns at once.
 func (o Org) Invalidate(ctx context.Context) error {
+	err := o.invalidate(ctx)
+	if err == nil || errors.Is(err, ErrUnseen) {
+		o.cache.engine.Reclaim(o.org)
+	}
+	return err
+}
+
+// invalidate is Invalidate for who gives the space back himself.
+func (o Org) invalidate(ctx context.Context) error {
 	if err := o.check(); err != nil {
 		return err
 	}

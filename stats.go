@@ -67,6 +67,7 @@ type Stats struct {
 	Near       NearStats
 	Refreshes  RefreshStats
 	Journal    JournalStats
+	Reclaim    ReclaimStats
 	Stale      StaleStats
 }
 
@@ -87,6 +88,27 @@ type RefreshStats struct {
 	// Done were answered: the life is longer, was so already, or is over. Dropped got
 	// no answer, or too many waited; whoever reads the value next asks again.
 	Done, Dropped uint64
+}
+
+// ReclaimStats tells how the space is given back that invalidated organisations took
+// in Redis. Counts are since the start.
+type ReclaimStats struct {
+	// Enabled is false where that is off, or the store does it by itself; then all
+	// else is zero.
+	Enabled bool
+	// Queued is how many organisations wait, those included that are looked for now.
+	Queued int
+	// Removed is how many keys went, of about Looked that were looked at in Scans of
+	// all that Redis has.
+	Removed, Looked, Scans uint64
+	// Dropped counts invalidations for which there was no place in the queue: what
+	// they ended is kept until its life ends.
+	Dropped uint64
+}
+
+func (c *Cache) reclaimStats() ReclaimStats {
+	r, ok := c.engine.Reclaims()
+	return ReclaimStats{Enabled: ok, Queued: r.Queued, Removed: r.Removed, Looked: r.Looked, Scans: r.Scans, Dropped: r.Dropped}
 }
 
 // LocalStats tells of the kinds that stay in this process.
@@ -117,7 +139,7 @@ func (c *Cache) Stats() Stats {
 	}
 	s.Local.Entries, s.Local.Bytes = c.engine.Local()
 	s.Local.MaxBytes = c.opts.LocalBytes
-	s.Journal, s.Near = c.journalStats(), c.nearStats()
+	s.Journal, s.Near, s.Reclaim = c.journalStats(), c.nearStats(), c.reclaimStats()
 	s.Refreshes = RefreshStats(c.engine.Refreshes())
 	s.Stale = StaleStats{
 		Away: c.engine.Rescues(engine.RescueAway), Slow: c.engine.Rescues(engine.RescueSlow), Failed: c.engine.Rescues(engine.RescueFailed),

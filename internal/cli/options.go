@@ -241,7 +241,7 @@ func (s *settings) options(log logger) (jackcache.Options, assistant.TTLs) {
 				MaxBytes: bytes("JACKCACHE_EMBEDDED_BYTES"), Budget: duration("JACKCACHE_EMBEDDED_BUDGET"),
 				AfterRedis: value[string](s, "JACKCACHE_STORE") == embedded || s.set("USE_REDIS") && !value[bool](s, "USE_REDIS"),
 			},
-			Journal: s.journal(),
+			Journal: s.journal(), ReclaimRate: value[int](s, "JACKCACHE_RECLAIM_RATE"),
 			Near: jackcache.NearOptions{
 				MaxBytes: bytes("JACKCACHE_NEAR_BYTES"), Share: value[float64](s, "JACKCACHE_NEAR_SHARE"), Freshness: duration("JACKCACHE_FRESHNESS"),
 			},

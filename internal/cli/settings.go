@@ -95,6 +95,8 @@ var table = []group{
 			help: "For how long back the journal can give Redis again what it lost, as far as its bytes allow."},
 		{env: "JACKCACHE_REPLAY_RATE", value: number{100, 1_000_000}, def: numberText(jackcache.DefaultReplayRate),
 			help: "The most operations a second with which Redis is brought up to date."},
+		{env: "JACKCACHE_RECLAIM_RATE", value: numberOrOff{number{100, 1_000_000}}, def: numberText(jackcache.DefaultReclaimRate),
+			help: "The most keys of Redis that are looked at in a second, in the background, to give back what invalidated organisations took. off or 0: it is kept until its life ends."},
 		{env: "JACKCACHE_LOCAL_BYTES", value: size{1 << 16, 1 << 40}, def: bytesText(jackcache.DefaultLocalBytes),
 			help: "The most that kinds which stay in the process keep."},
 	}},

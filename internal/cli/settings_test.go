@@ -301,6 +301,7 @@ func TestValues(t *testing.T) {
 		{size{0, 1 << 62}, "9999999999TiB", nil}, {size{0, 1}, "KiB", nil},
 		{sizeOrOff{size{8, 1 << 40}}, "Off", int64(-1)}, {sizeOrOff{size{8, 1 << 40}}, "0 MiB", int64(-1)}, {sizeOrOff{size{8, 1 << 40}}, "7", nil},
 		{sizeOrOff{size{8, 1 << 40}}, "8", int64(8)}, {sizeOrOff{size{8, 1 << 40}}, "-1", nil}, {sizeOrOff{size{8, 1 << 40}}, "", nil},
+		{numberOrOff{number{8, 100}}, "Off", -1}, {numberOrOff{number{8, 100}}, "0", -1}, {numberOrOff{number{8, 100}}, "7", nil}, {numberOrOff{number{8, 100}}, "8", 8},
 		{part{}, "0.5", 0.5}, {part{}, "1", 1.0}, {part{}, "0", nil}, {part{}, "1.1", nil}, {part{}, "NaN", nil}, {part{}, "half", nil},
 		{hostPort{}, ":8080", ":8080"}, {hostPort{}, "8080", nil}, {hostPort{}, "h:99999", nil}, {hostPort{}, "h:http", nil},
 		{words{"a", "b"}, "A", "a"}, {words{"a", "b"}, "c", nil},

@@ -154,6 +154,17 @@ func (n sizeOrOff) parse(s string) (any, bool) {
 }
 func (n sizeOrOff) allowed() string { return n.size.allowed() + ", or off" }
 
+// numberOrOff is a number, or off, which 0 means, too; int, -1 for off.
+type numberOrOff struct{ number }
+
+func (n numberOrOff) parse(s string) (any, bool) {
+	if strings.EqualFold(s, "off") || s == "0" {
+		return -1, true
+	}
+	return n.number.parse(s)
+}
+func (n numberOrOff) allowed() string { return n.number.allowed() + ", or off" }
+
 // part is what is above 0 and at most 1; float64.
 type part struct{}
 

@@ -66,6 +66,7 @@ type Config struct {
 	NearLogs    time.Duration // how long copies of conversations may be given; 0: there are none
 	LoadTimeout time.Duration // of a loader
 	LocalBytes  uint64        // for kinds that are not shared
+	ReclaimRate int           // keys that are looked at in a second to give back what was invalidated; 0: none
 	OwnTime     bool          // the store's time is that of Clock; otherwise Clock follows it
 	Logger      *slog.Logger
 	Tracer      trace.Tracer         // nil: no spans
@@ -88,6 +89,7 @@ type Engine struct {
 	journaling  // zero: there is no journal
 	copies      copies
 	refreshes   refreshes
+	reclaims    reclaimer
 
 	closed   atomic.Bool
 	stop     chan struct{}
@@ -117,6 +119,7 @@ func New(cfg Config) (*Engine, error) {
 	e.openJournal()
 	e.openCopies()
 	e.refreshes.open()
+	e.openReclaim()
 	e.done.Add(1)
 	go e.persistClock()
 	return e, nil

@@ -38,7 +38,10 @@ var (
 // its generation, each in a script that looks at the generation again. A key
 // whose slot moves to another master meanwhile may be missed.
 func (s *Store) Sweep(ctx context.Context, o keys.Org) (int, error) {
-	w := sweeper{s: s, org: o, generations: make(map[keys.Org]uint64)}
+	w := sweeper{s: s, generations: make(map[keys.Org]uint64)}
+	if !o.IsZero() {
+		w.orgs = map[keys.Org]bool{o: true}
+	}
 	err := s.scanAll(ctx, o, func(c rueidis.Client, names []string) error {
 		for part := range slices.Chunk(names, sweepBatch) {
 			if err := w.sweep(ctx, c, part); err != nil {
@@ -103,7 +106,7 @@ func (s *Store) ownerOf(name string) (k keys.Key, ok bool) {
 
 type sweeper struct {
 	s           *Store
-	org         keys.Org // zero: all
+	orgs        map[keys.Org]bool // nil: all
 	generations map[keys.Org]uint64
 	removed     int
 }
@@ -114,7 +117,7 @@ func (w *sweeper) sweep(ctx context.Context, c rueidis.Client, names []string) e
 	var found []keys.Key
 	for _, name := range names {
 		k, ok := w.s.ownerOf(name)
-		if !ok || !w.org.IsZero() && k.Org() != w.org || slices.Contains(found, k) {
+		if !ok || w.orgs != nil && !w.orgs[k.Org()] || slices.Contains(found, k) {
 			continue
 		}
 		if _, known := w.generations[k.Org()]; !known {
