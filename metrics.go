@@ -62,7 +62,7 @@ type instrument struct {
 type say func(v float64, labels ...string)
 
 // metrics is the list of them. docs/metrics.md has it for readers.
-var metrics = slices.Concat(cacheMetrics, nearMetrics, journalMetrics)
+var metrics = slices.Concat(cacheMetrics, nearMetrics, journalMetrics, reclaimMetrics)
 
 var cacheMetrics = []instrument{
 	{"jackcache.gets", "{get}", "Values and conversations that were asked for and answered.", true, tellGets},

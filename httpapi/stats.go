@@ -24,6 +24,7 @@ type stats struct {
 	Operations map[string]operationStats `json:"operations"`
 	Local      localStats                `json:"local"`
 	Near       nearStats                 `json:"near"`
+	Reclaim    reclaimStats              `json:"reclaim"`
 
 	Migration migrationStats `json:"migration"`
 	Cache     cacheStats     `json:"cache"`
@@ -50,6 +51,16 @@ type localStats struct {
 	Entries  int   `json:"entries"`
 	Bytes    int64 `json:"bytes"`
 	MaxBytes int64 `json:"maxBytes"`
+}
+
+// reclaimStats has the fields of jackcache.ReclaimStats. Counts are since the start.
+type reclaimStats struct {
+	Enabled bool   `json:"enabled" jsonschema:"False: it is off, or the store gives space back by itself. All else is zero then."`
+	Queued  int    `json:"queued" jsonschema:"Invalidated organisations of which the space is not given back yet."`
+	Removed uint64 `json:"removed" jsonschema:"Keys that went."`
+	Looked  uint64 `json:"looked" jsonschema:"About how many keys were looked at."`
+	Scans   uint64 `json:"scans"`
+	Dropped uint64 `json:"dropped" jsonschema:"Organisations for which there was no place in the queue."`
 }
 
 // migrationStats counts imports through this server. The counts by kind are not
@@ -112,7 +123,7 @@ func (s *Server) getStats(x *exchange) error {
 		UptimeSeconds: int64(x.begun.Sub(st.Started).Seconds()),
 		Health:        string(h.Status), Problems: append([]string{}, h.Problems...), Store: toStoreHealth(h.Store), Journal: toJournalStats(st.Journal),
 		Kinds: make(map[string]kindStats, len(st.Kinds)), Operations: make(map[string]operationStats, len(st.Operations)),
-		Local: localStats(st.Local), Near: toNearStats(st.Near), Migration: s.migrated.stats(), Cache: s.cacheStats(h, st),
+		Local: localStats(st.Local), Near: toNearStats(st.Near), Reclaim: reclaimStats(st.Reclaim), Migration: s.migrated.stats(), Cache: s.cacheStats(h, st),
 	}
 	for name, k := range st.Kinds {
 		out.Kinds[name] = kindStats{

@@ -178,3 +178,34 @@ func TestBarrierOnAnotherTap(t *testing.T) {
 		t.Errorf("%d are answered, want the one of another process", len(s.heard))
 	}
 }
+
+// holding is a Listener that is held up by the change of a generation.
+type holding struct{ release chan struct{} }
+
+func (h holding) Changed(names []string) {
+	for _, name := range names {
+		if strings.Contains(name, ":__gen:") {
+			<-h.release
+		}
+	}
+}
+
+// A barrier is answered when what came before it, or with it, was heard.
+func TestBarrierBehindTheChange(t *testing.T) {
+	server := redistest.Start(t)
+	release := make(chan struct{})
+	b := openWith(t, server.Addr(), func(o *Options) { o.Listener, o.Freshness = holding{release}, long })
+	soon(t, "it is in the list", func() bool { return b.listing.counts() })
+	barrier := devSpaceOf(t).Barrier(mustOrg(t, "org-1"), "other", 1)
+	// Both are told of in one message.
+	send(t, server, "EVAL", "for i = 1, 2 do redis.call('SET', KEYS[i], '5') end", "2", devSpaceOf(t).Generation(mustOrg(t, "org-1")), barrier)
+	answered := func() bool { return send(t, server, "EXISTS", devSpaceOf(t).Seen(barrier, b.bootID)) == "1" }
+	for begun := time.Now(); time.Since(begun) < 300*time.Millisecond; pause(t.Context(), 5*time.Millisecond) {
+		if answered() {
+			t.Error("it is answered before the change was heard")
+			break
+		}
+	}
+	close(release)
+	soon(t, "it is answered", answered)
+}
