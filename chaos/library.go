@@ -98,7 +98,7 @@ func (l *library) write(ctx context.Context, k *key, o op) (outcome, error) {
 	switch {
 	case err == nil && receipt.Pending():
 		return pending, nil
-	case err == nil:
+	case err == nil, errors.Is(err, jackcache.ErrUnseen): // done all the same
 		return shared, nil
 	case errors.Is(err, jackcache.ErrUnknown), errors.Is(err, context.DeadlineExceeded):
 		return unknown, nil
