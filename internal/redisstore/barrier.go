@@ -166,20 +166,25 @@ func (w *waiting) look(ctx context.Context) {
 }
 
 // answer has the barriers of others answered that came by the tap, after what
-// came with them was heard. One that does not come from the master that this
-// process takes for that of the generation says nothing of what it gives as fresh.
+// came with them was heard.
 func (t *tap) answer(names []string) {
-	s := t.n.s
 	for _, name := range names {
-		process, ok := s.opts.Space.AsBarrier(name)
-		if !ok || process == s.bootID || !t.live.Load() || s.layout.Load().node(name) != t.n {
-			continue
-		}
-		select {
-		case s.heard <- strings.Clone(name):
-		default: // who asks waits for the bound
+		if t.answers(name) {
+			select {
+			case t.n.s.heard <- strings.Clone(name):
+			default: // who asks waits for the bound
+			}
 		}
 	}
+}
+
+// answers reports whether a key is a barrier that is to be answered. One that does
+// not come from the master that this process takes for that of the generation says
+// nothing of what it gives as fresh.
+func (t *tap) answers(name string) bool {
+	s := t.n.s
+	process, ok := s.opts.Space.AsBarrier(name)
+	return ok && process != s.bootID && t.live.Load() && s.layout.Load().node(name) == t.n
 }
 
 // answerBarriers answers the barriers that were heard.
