@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -14,6 +15,8 @@ type proven struct {
 	*faulty
 	cover store.Cover
 }
+
+func (p *proven) AwaitSeen(context.Context, time.Time, ...keys.Org) error { return nil }
 
 func (p *proven) Covers(string, keys.Org) store.Covers {
 	return store.Covers{Key: &p.cover, Generation: &p.cover}

@@ -26,6 +26,9 @@ func (l *told) Covers(string, keys.Org) store.Covers {
 	return store.Covers{Key: &l.cover, Generation: &l.cover}
 }
 
+// AwaitSeen: the covers break by themselves.
+func (l *told) AwaitSeen(context.Context, time.Time, ...keys.Org) error { return nil }
+
 var _ store.Tracked = (*told)(nil)
 
 // copied is a fleet whose processes keep copies.
