@@ -58,9 +58,9 @@ func TestNothingIsRemembered(t *testing.T) {
 		}
 		f.nothing(one, sparse)
 		f.remembers("at first", sparse, true, one, two)
-		time.Sleep(negativeTTL - time.Second)
+		elapse(negativeTTL - time.Second)
 		f.remembers("until the end", sparse, true, one, two)
-		time.Sleep(2 * time.Second)
+		elapse(2 * time.Second)
 		f.remembers("after it", sparse, false, one)
 
 		for name, end := range map[string]func() error{
@@ -96,7 +96,7 @@ func TestNothingAfterADeletion(t *testing.T) {
 		one, two := f.processes[0], f.processes[1]
 		ctx := t.Context()
 		old := f.call(two, 1, f.loader("old", 2*time.Second))
-		time.Sleep(time.Second)
+		elapse(time.Second)
 		if err := one.Delete(ctx, f.key, sparse, store.Condition{}); err != nil {
 			t.Fatal(err)
 		}
@@ -115,7 +115,7 @@ func TestNothingAfterADeletion(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.nothing(one, sparse)
-		time.Sleep(negativeTTL)
+		elapse(negativeTTL)
 		f.remembers("after its time", sparse, false, one)
 		if err := one.Delete(ctx, f.key, sparse, store.Condition{}); err != nil {
 			t.Fatal(err)
@@ -145,7 +145,7 @@ func TestNothingLocal(t *testing.T) {
 		}
 		f.nothing(p, local)
 		f.remembers("after a deletion", local, true, p)
-		time.Sleep(negativeTTL)
+		elapse(negativeTTL)
 		f.remembers("after its time", local, false, p)
 	})
 }

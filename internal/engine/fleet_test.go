@@ -276,3 +276,6 @@ func inFleet(t *testing.T, n int, test func(*testing.T, *fleet)) {
 		test(t, f)
 	})
 }
+
+// elapse lets time pass in a bubble.
+func elapse(d time.Duration) { time.Sleep(d) }

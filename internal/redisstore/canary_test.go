@@ -136,6 +136,7 @@ func TestToldBeforeProven(t *testing.T) {
 func flying(t *testing.T) (tap *tap, f *flight, names []string, told func(names ...string)) {
 	n := &node{s: &Store{opts: Options{Space: devSpaceOf(t), Listener: &heard{}}, bootID: "p"}}
 	n.hearing.begin()
+	n.s.layout.Store(&layout{})
 	tap = newUnconnectedTap(n)
 	f, names = tap.depart("near", 2)
 	return tap, f, names, func(names ...string) {

@@ -166,7 +166,7 @@ func (c *counting) run(t *testing.T, raise func(context.Context, string) (int64,
 			trouble(r)
 		}
 	})
-	soon(t, "the counter was raised", func() bool { return c.writes.Load() >= n })
+	soon(t, "the counter was raised, and copies were given", func() bool { return c.writes.Load() >= n && c.hits.Load() >= 100 })
 	cancel()
 	running.Wait()
 	var oldest time.Duration

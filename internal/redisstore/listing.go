@@ -26,7 +26,7 @@ const (
 	listEvery = 3 * time.Second
 	listAgain = 100 * time.Millisecond
 	// listSoon is the least time between two tries.
-	listSoon = 20 * time.Millisecond
+	listSoon = 5 * time.Millisecond
 	// listLife is for how long after it was asked for an entry lets signals count
 	// that are sent. It is how long the server of the list may be away until no
 	// copies are given.
