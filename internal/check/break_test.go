@@ -126,11 +126,11 @@ var broken = []struct {
 		detail: "WRONGTYPE", toDo: "a database, or a server, of its own",
 	},
 	{
-		what: "another client drops a message", category: "conversationCaching",
+		what: "another client damages a message", category: "conversationCaching",
 		do: func(t *testing.T, s *redistest.Server, o *check.Options) {
-			thief(t, s, o, "conversationCaching", "read the conversation", "RPOP", "jack:dev:conversationContexts:ORG0:"+number)
+			thief(t, s, o, "conversationCaching", "read the conversation", "LSET", "jack:dev:conversationContexts:ORG0:"+number, "-3", "x")
 		},
-		detail: "message 1 of the conversation is m24, want m25", toDo: "a database, or a server, of its own",
+		detail: "stored data cannot be read", toDo: "a database, or a server, of its own",
 	},
 	{
 		what: "a user whose keys lack those of leads", category: "leadMapping",

@@ -38,7 +38,7 @@ func TestDefaultsAreThoseOfThePackages(t *testing.T) {
 	got, ttls := s.options(nil)
 	want := jackcache.Options{
 		DataDir: jackcache.DefaultDataDir, PhoneRegion: "US", Budget: jackcache.DefaultBudget,
-		LocalBytes: jackcache.DefaultLocalBytes, ForgetFor: jackcache.DefaultForgetFor,
+		LocalBytes: jackcache.DefaultLocalBytes, ForgetFor: jackcache.DefaultForgetFor, ReclaimRate: jackcache.DefaultReclaimRate,
 		Embedded: jackcache.EmbeddedOptions{MaxBytes: jackcache.DefaultEmbeddedBytes, Budget: jackcache.DefaultEmbeddedBudget},
 		Journal: jackcache.JournalOptions{
 			Mode: jackcache.JournalRequired, MaxBytes: jackcache.DefaultJournalBytes, Window: jackcache.DefaultJournalWindow, ReplayRate: jackcache.DefaultReplayRate,
@@ -66,7 +66,7 @@ func TestEverySettingHasAnEffect(t *testing.T) {
 		"REDIS_MODE=sentinel", "REDIS_SENTINEL_MASTER=m", "REDIS_SENTINEL_USERNAME=su", "REDIS_SENTINEL_PASSWORD=sp",
 		"JACKCACHE_REDIS_IN_FLIGHT=30", "JACKCACHE_REDIS_CONNECTIONS=3", "JACKCACHE_DATA_DIR=d", "JACKCACHE_EMBEDDED_BYTES=1GiB", "JACKCACHE_EMBEDDED_BUDGET=1s",
 		"JACKCACHE_JOURNAL=optional", "JACKCACHE_JOURNAL_BYTES=7MiB", "JACKCACHE_JOURNAL_WINDOW=3h", "JACKCACHE_REPLAY_RATE=500",
-		"JACKCACHE_NEAR_BYTES=12MiB", "JACKCACHE_NEAR_SHARE=0.25", "JACKCACHE_FRESHNESS=2s", "JACKCACHE_NEAR_TTL=40s",
+		"JACKCACHE_NEAR_BYTES=12MiB", "JACKCACHE_RECLAIM_RATE=600", "JACKCACHE_NEAR_SHARE=0.25", "JACKCACHE_FRESHNESS=2s", "JACKCACHE_NEAR_TTL=40s",
 		"JACKCACHE_TTL_CONVERSATION_CONTEXT=1m", "JACKCACHE_MAX_LIFE=2h", "JACKCACHE_WINDOW=4", "JACKCACHE_WINDOW_BYTES=5kB",
 		"JACKCACHE_MESSAGE_BYTES=6000", "JACKCACHE_BATCH=7", "JACKCACHE_MESSAGE_COMPRESS_ABOVE=8KiB", "JACKCACHE_DIRECTORY=on",
 		"JACKCACHE_PHONE_REGION=de", "JACKCACHE_BUDGET=9ms", "JACKCACHE_LOCAL_BYTES=10MB", "JACKCACHE_FORGET_FOR=11d",
@@ -80,7 +80,7 @@ func TestEverySettingHasAnEffect(t *testing.T) {
 	got, ttls := s.options(nil)
 	want := jackcache.Options{
 		Production: true, DataDir: "d", PhoneRegion: "DE", Budget: 9 * time.Millisecond, LocalBytes: 10e6,
-		ForgetFor: 11 * day, Directory: true,
+		ForgetFor: 11 * day, Directory: true, ReclaimRate: 600,
 		Redis: &jackcache.RedisOptions{
 			Mode: jackcache.Sentinel, Addrs: []string{"r:1"}, Username: "u", Password: "p", DB: 2, Connections: 3, InFlight: 30,
 			Sentinel: jackcache.SentinelOptions{Master: "m", Username: "su", Password: "sp"},
