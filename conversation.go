@@ -20,7 +20,8 @@ import (
 // Conversation is the messages that an organisation exchanges with one phone.
 // It is a small value: make it where it is needed. Who reads the same conversation
 // again and again keeps it: that saves reading the phone, making the key, and looking
-// for the copy in this process. Safe for concurrent use.
+// for the copy in this process. The zero Conversation returns ErrInvalid. Safe for
+// concurrent use.
 type Conversation struct{ *conversation }
 
 type conversation struct {
@@ -48,8 +49,21 @@ func (o Org) Conversation(phone string) Conversation {
 	return c
 }
 
+// check returns why the conversation cannot be used.
+func (c Conversation) check() error {
+	if c.conversation == nil {
+		return invalid("the zero Conversation belongs to no cache; use Org.Conversation")
+	}
+	return c.err
+}
+
 // Phone returns the phone in E.164 form; empty where it is not possible.
-func (c Conversation) Phone() string { return c.phone.String() }
+func (c Conversation) Phone() string {
+	if c.conversation == nil {
+		return ""
+	}
+	return c.phone.String()
+}
 
 func (o Org) conversationKey(p keys.Phone) keys.Key {
 	return o.cache.space.Key(keys.Conversations, o.org, p.DigitsID())
@@ -93,7 +107,7 @@ type Stored struct {
 // ErrUnavailable (nothing was stored), ErrUnknown, ErrFull, ErrRejected. After
 // ErrUnknown it is safe to append the same messages, with ids, again.
 func (c Conversation) Append(ctx context.Context, msgs ...Message) (Appended, error) {
-	if len(msgs) == 0 && c.err == nil {
+	if len(msgs) == 0 && c.check() == nil {
 		return Appended{}, invalid("no messages to append")
 	}
 	return c.write(ctx, "append", msgs, (*engine.Engine).Append)
@@ -108,8 +122,8 @@ func (c Conversation) Replace(ctx context.Context, msgs ...Message) (Appended, e
 // Clear removes everything that was written to the conversation before. Older
 // messages that arrive later, from another server's replay, stay away.
 func (c Conversation) Clear(ctx context.Context) error {
-	if c.err != nil {
-		return c.err
+	if err := c.check(); err != nil {
+		return err
 	}
 	_, err := c.org.cache.engine.Replace(ctx, c.key(), nil, c.org.cache.limits())
 	return mapError(ctx, "clear", err)
@@ -120,8 +134,8 @@ func (c Conversation) key() keys.Key { return c.name }
 type writeFunc func(*engine.Engine, context.Context, keys.Key, []engine.Message, engine.Limits) (engine.Written, error)
 
 func (c Conversation) write(ctx context.Context, what string, msgs []Message, write writeFunc) (Appended, error) {
-	if c.err != nil {
-		return Appended{}, c.err
+	if err := c.check(); err != nil {
+		return Appended{}, err
 	}
 	batch, err := c.org.cache.prepare(msgs)
 	if err != nil {
@@ -263,9 +277,9 @@ func (c Conversation) Raw(ctx context.Context, o ReadOptions) (RawTranscript, er
 }
 
 // read reads into log, which is zero.
-func (c *conversation) read(ctx context.Context, o *ReadOptions, log *engine.Log) error {
-	if c.err != nil {
-		return c.err
+func (c Conversation) read(ctx context.Context, o *ReadOptions, log *engine.Log) error {
+	if err := c.check(); err != nil {
+		return err
 	}
 	if o.Last < 0 || o.MaxBytes < 0 || o.MaxTokens < 0 {
 		return invalid("ReadOptions must not be negative: %+v", *o)

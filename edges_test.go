@@ -376,3 +376,40 @@ func TestZeroOrg(t *testing.T) {
 		}
 	}
 }
+
+func TestReadOfNoKind(t *testing.T) {
+	cache, err := jackcache.Open(t.Context(), jackcache.Options{DataDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cache.Close(context.Background()) }()
+	if _, err := cache.Org("org-1").ReadMany(t.Context(), jackcache.KindID{}); !errors.Is(err, jackcache.ErrInvalid) {
+		t.Errorf("%v, want ErrInvalid", err)
+	}
+}
+
+func TestZeroHandles(t *testing.T) {
+	var (
+		c   jackcache.Conversation
+		r   jackcache.Ref[car]
+		ctx = t.Context()
+	)
+	if p := c.Phone(); p != "" {
+		t.Errorf("phone %q", p)
+	}
+	for name, call := range map[string]func() error{
+		"append":   func() error { return second(c.Append(ctx, message("a", "x"))) },
+		"nothing":  func() error { return second(c.Append(ctx)) },
+		"replace":  func() error { return second(c.Replace(ctx)) },
+		"clear":    func() error { return c.Clear(ctx) },
+		"messages": func() error { return second(c.Messages(ctx, jackcache.ReadOptions{})) },
+		"raw":      func() error { return second(c.Raw(ctx, jackcache.ReadOptions{})) },
+		"import":   func() error { return second(c.Import(ctx)) },
+		"get":      func() error { return second(r.Get(ctx)) },
+		"entry":    func() error { return second(r.Entry(ctx)) },
+	} {
+		if err := call(); !errors.Is(err, jackcache.ErrInvalid) {
+			t.Errorf("%s: %v, want ErrInvalid", name, err)
+		}
+	}
+}

@@ -38,8 +38,8 @@ const (
 // gets one that is the same at the next import, so that a second import changes
 // nothing. The life counts from the import.
 func (c Conversation) Import(ctx context.Context, msgs ...Message) (ImportOutcome, error) {
-	if c.err != nil {
-		return 0, c.err
+	if err := c.check(); err != nil {
+		return 0, err
 	}
 	if len(msgs) == 0 {
 		return Unchanged, nil

@@ -177,7 +177,7 @@ type Entry[T any] struct {
 
 // Ref is one value of a kind: who reads it again and again is spared making its key,
 // and looking for the copy in this process. Make it with Kind.Ref. It is a small value.
-// Safe for concurrent use.
+// The zero Ref returns ErrInvalid. Safe for concurrent use.
 type Ref[T any] struct{ *ref }
 
 type ref struct {
@@ -213,6 +213,9 @@ func (r Ref[T]) Entry(ctx context.Context) (e Entry[T], err error) {
 }
 
 func (r Ref[T]) read(ctx context.Context, e *Entry[T]) error {
+	if r.ref == nil {
+		return invalid("the zero Ref is of no value; use Kind.Ref")
+	}
 	if r.err != nil {
 		return r.err
 	}

@@ -146,6 +146,9 @@ func (o Org) getMany(ctx context.Context, reads []KindID) ([]engine.Value, error
 		at       []int
 	)
 	for i, r := range reads {
+		if r.Kind == nil {
+			return nil, invalid("read %d of %d has no Kind", i+1, len(reads))
+		}
 		k := r.Kind.kind()
 		key, err := o.key(k, r.ID)
 		if err != nil {
