@@ -1,12 +1,14 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/jackcache/jackcache/internal/keys"
 	"github.com/jackcache/jackcache/internal/store"
 )
 
@@ -93,4 +95,42 @@ func TestTTLJitter(t *testing.T) {
 			t.Errorf("a caller's value was stored for %v", got)
 		}
 	})
+}
+
+// Who has written, deleted or invalidated does not get what a load brings that began
+// before, though the store is too slow to tell what was missed.
+func TestSlowReadAfterAWrite(t *testing.T) {
+	for name, do := range map[string]func(*testing.T, process, keys.Key) error{
+		"set": func(t *testing.T, p process, k keys.Key) error {
+			return second(p.Set(t.Context(), k, []byte("new"), lenient, store.Condition{}))
+		},
+		"delete": func(t *testing.T, p process, k keys.Key) error {
+			return p.Delete(t.Context(), k, lenient, store.Condition{})
+		},
+		"invalidate": func(t *testing.T, p process, k keys.Key) error { return second(p.Invalidate(t.Context(), k.Org())) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inCopied(t, 1, func(t *testing.T, c *copied) {
+				p := c.processes[0]
+				hasty := lenient
+				hasty.SoftTimeout = 5 * time.Millisecond // less than the store may take
+				p.line.hangs.Store(true)
+				before := make(chan struct{})
+				go func() {
+					defer close(before)
+					_, _ = p.GetOrLoad(context.Background(), c.key, hasty, c.loader("old", time.Second))
+				}()
+				time.Sleep(500 * time.Millisecond)
+				if err := do(t, p, c.key); err != nil {
+					t.Fatal(err)
+				}
+				v, err := p.GetOrLoad(t.Context(), c.key, hasty, c.loader("new", 0))
+				if err != nil || string(v.Payload) != "new" {
+					t.Errorf("got %q from %d, %v; want what is there since", v.Payload, v.Source, err)
+				}
+				p.line.hangs.Store(false)
+				<-before
+			})
+		})
+	}
 }

@@ -228,11 +228,11 @@ func (e *Engine) keepLog(k keys.Key, last int, ttl time.Duration, l near.Lease, 
 
 // drop ends the copies of keys that this instance has written, or may have.
 func (e *Engine) drop(ks ...keys.Key) {
-	if e.copies.tier == nil {
-		return
-	}
 	for _, k := range ks {
-		e.copies.tier.Drop(k)
+		e.written.of(k).Add(1)
+		if e.copies.tier != nil {
+			e.copies.tier.Drop(k)
+		}
 	}
 }
 

@@ -78,6 +78,7 @@ type Engine struct {
 	cfg         Config
 	local       *near.Local
 	flights     flight.Group[Value]
+	written     writes
 	leaser      store.Leaser // nil: one process has the store for itself
 	keepers     keepers
 	wake        waker

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"strconv"
 	"time"
@@ -61,7 +62,7 @@ func (e *Engine) GetOrLoad(ctx context.Context, k keys.Key, p Policy, load Loade
 			return v, err
 		}
 	}
-	calls := e.flights.Start(ctx, []string{flightKey(k, m)}, e.cfg.LoadTimeout, func(ctx context.Context, _ []int, done func(int, Value, error)) {
+	calls := e.flights.Start(ctx, []string{e.flightKey(k, m)}, e.cfg.LoadTimeout, func(ctx context.Context, _ []int, done func(int, Value, error)) {
 		v, err := e.load(ctx, k, p, m.seen, m.err, load)
 		done(0, v, err)
 	})
@@ -111,9 +112,13 @@ func (e *Engine) unseen(ctx context.Context, k keys.Key, p Policy, m miss) (v Va
 	return v, false, nil
 }
 
-func flightKey(k keys.Key, m miss) string {
+// flightKey is what those have in common who share a load. Who saw nothing shares it
+// with those alone who came since what this process did last: what it has written or
+// invalidated must not be answered by a load that began before.
+func (e *Engine) flightKey(k keys.Key, m miss) string {
 	if m.err != nil {
-		return k.String() + " unseen"
+		o := k.Org()
+		return fmt.Sprintf("%s unseen %d %d %d", k, e.written.of(k).Load(), e.known(o), e.endedAt(o))
 	}
 	return k.String() + " " + m.seen.Value.Version.String() + " " + strconv.FormatUint(m.seen.Generation, 16)
 }

@@ -92,7 +92,7 @@ func (l *manyLoad) get(ctx context.Context, which []int) error {
 	}
 	names := make([]string, len(missed))
 	for n, i := range missed {
-		names[n] = flightKey(l.ks[i], l.misses[i])
+		names[n] = l.e.flightKey(l.ks[i], l.misses[i])
 	}
 	calls := l.e.flights.Start(ctx, names, l.e.cfg.LoadTimeout, func(ctx context.Context, mine []int, done func(int, Value, error)) {
 		l.run(ctx, missed, mine, done)
