@@ -22,6 +22,9 @@ const (
 	sweepPause = 2 * time.Millisecond
 	// sweepCount is the COUNT hint of a sweep.
 	sweepCount = 500
+	// sweepKnows is for how long a sweep of a Cluster takes a generation for what it
+	// was: a server that was emptied has lost it, and what is written then is lower.
+	sweepKnows = 100 * time.Millisecond
 )
 
 var (
@@ -35,7 +38,8 @@ var (
 )
 
 // Sweep scans every master for keys of the organisation and removes those below
-// its generation, each in a script that looks at the generation again. A key
+// its generation, each in a script that looks at the generation again, but in a
+// Cluster, where it was read a moment before. A key
 // whose slot moves to another master meanwhile may be missed.
 func (s *Store) Sweep(ctx context.Context, o keys.Org) (int, error) {
 	w := sweeper{s: s, generations: make(map[keys.Org]uint64)}
@@ -108,12 +112,17 @@ type sweeper struct {
 	s           *Store
 	orgs        map[keys.Org]bool // nil: all
 	generations map[keys.Org]uint64
+	read        time.Time // when generations began
 	removed     int
 }
 
 // sweep looks at keys of one master. The two keys of a conversation may come
 // both, one after the other: the second has nothing left to remove.
 func (w *sweeper) sweep(ctx context.Context, c rueidis.Client, names []string) error {
+	if w.s.opts.Mode == Cluster && time.Since(w.read) > sweepKnows { // elsewhere the scripts look
+		clear(w.generations)
+		w.read = time.Now()
+	}
 	var found []keys.Key
 	for _, name := range names {
 		k, ok := w.s.ownerOf(name)
@@ -155,9 +164,9 @@ func (w *sweeper) sweep(ctx context.Context, c rueidis.Client, names []string) e
 func (w *sweeper) script(k keys.Key) (sc script, ks, args []string) {
 	args = []string{strconv.FormatUint(w.generations[k.Org()], 10)}
 	if k.Type() == keys.Conversations {
-		return sweepConversation, []string{k.String(), w.s.opts.Space.Meta(k)}, args
+		return sweepConversation, w.s.scriptKeys(k, w.s.opts.Space.Meta(k)), args
 	}
-	return sweepValue, []string{k.String()}, args
+	return sweepValue, w.s.scriptKeys(k), args
 }
 
 // alone sweeps a key again where the server did not know the script, or has the

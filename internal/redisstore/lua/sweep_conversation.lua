@@ -1,6 +1,8 @@
 -- Removes what a conversation of a lower generation holds. Its floor stays as
 -- long as it is remembered: it belongs to no generation.
--- KEYS 1 list of messages  2 companion hash   ARGV 1 generation, decimal
+-- KEYS 1 list of messages  2 companion hash
+--      [3 the organisation's generation, where it is in the same slot]
+-- ARGV 1 generation that was read before, decimal
 -- Gives 1 if something was removed, else 0. The hash is described in
 -- conversation.lua.
 local list, meta = KEYS[1], KEYS[2]
@@ -16,7 +18,11 @@ elseif newest then
   -- Without its companion the newest message tells.
   stored = tonumber(string.match(newest, '^%x+|(%x+)|') or '', 16)
 end
-if not stored or stored >= tonumber(ARGV[1]) then
+local below = tonumber(ARGV[1])
+if KEYS[3] then -- it may have been lost since: what was written then is of a lower one
+  below = math.min(below, tonumber(redis.call('GET', KEYS[3]) or '0') or 0)
+end
+if not stored or stored >= below then
   return 0
 end
 local floor, expiry = state[2] or '', tonumber(state[3] or 0)
