@@ -43,6 +43,18 @@ func TestMaxBytes(t *testing.T) {
 	if h.UsedBytes > limit+limit/8 || h.MaxBytes != limit || len(h.Warnings) == 0 || h.State != store.Up {
 		t.Errorf("health of a full store: %+v", h)
 	}
+	full = nil
+	for i := 0; full == nil; i++ { // that a loader found nothing has to make room for nobody
+		absent := f.tombstone(f.value("a", fmt.Sprint("absent", i)))
+		absent.Version = clock.Absence(1)
+		_, full = f.Apply(context.Background(), absent)
+		if i > 1000 {
+			t.Fatalf("%d absences and no end", i)
+		}
+	}
+	if !errors.Is(full, store.ErrFull) {
+		t.Fatalf("error %v, want ErrFull", full)
+	}
 	f.apply(f.append(f.talk("a", "1")), store.Unchanged)
 	add := f.append(f.talk("a", "1"), "m")
 	add.Messages[0].Payload = []byte(payload)

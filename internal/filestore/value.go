@@ -77,10 +77,15 @@ func (t *txn) set(op *store.Op, a address) (store.Result, error) {
 		return res, nil
 	}
 	next := value{record: record.Value{Version: op.Version, Generation: op.Generation, Flags: op.Flags, Stored: op.Payload}}
-	if !next.record.IsTombstone() {
-		if err := t.take(len(op.Payload)); err != nil {
-			return res, err
-		}
+	// A deletion must work where there is no room.
+	switch {
+	case op.Version.IsAbsence():
+		err = t.take(rowOverhead)
+	case !next.record.IsTombstone():
+		err = t.take(len(op.Payload))
+	}
+	if err != nil {
+		return res, err
 	}
 	next.expires, _ = expiry(op, t.now)
 	next.due = stored.due

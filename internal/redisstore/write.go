@@ -91,7 +91,7 @@ func (s *Store) set(ctx context.Context, op store.Op) (store.Result, error) {
 	value := record.Value{Version: op.Version, Generation: op.Generation, Flags: op.Flags, Stored: op.Payload}
 	stored := value.Append(make([]byte, 0, record.MaxHeader+len(op.Payload)))
 	condition, seen, tombstone := "", "", "0"
-	if op.Flags&record.Tombstone != 0 {
+	if op.Flags&record.Tombstone != 0 && !op.Version.IsAbsence() { // nobody has to remember that there is nothing
 		tombstone = "1"
 	}
 	switch op.If.Kind {

@@ -3,7 +3,7 @@
 -- ARGV  1 record  2 its generation, hexadecimal  3 life in ms, or 0
 --       4 expiry in ms since 1970, or 0  5 condition: '', 'absent', 'version', 'seen'
 --       6 version of the condition, or ''  7 most ms that a version may be ahead
---       8 '1' for a tombstone
+--       8 '1' for a deletion
 -- Gives one line: status, version, generation, what is left of the life in ms,
 -- and the time in seconds and microseconds. Numbers stay the texts that they are
 -- where that can be: making them costs as much as a command.
