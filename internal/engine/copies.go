@@ -145,7 +145,9 @@ func (e *Engine) keepValue(k keys.Key, p Policy, l near.Lease, r seenValue, v *V
 			return
 		}
 	}
-	e.copies.tier.Fill(k, l, it)
+	if !e.copies.tier.Fill(k, l, it) && !v.Found && p.Stale {
+		e.ends(k, r)
+	}
 }
 
 // ends ends what is kept of a value that was deleted or invalidated, and reports

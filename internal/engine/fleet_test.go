@@ -36,8 +36,10 @@ type line struct {
 	applied func()
 	// applying is called with what is written; nil: nothing is.
 	applying func(store.Op)
-	hangs    atomic.Bool  // it does not answer
-	trips    atomic.Int64 // reads of values
+	// reading is called during each read of one value; nil: nothing is.
+	reading func()
+	hangs   atomic.Bool  // it does not answer
+	trips   atomic.Int64 // reads of values
 }
 
 var errAway = fmt.Errorf("%w: cut off", store.ErrUnavailable)
@@ -50,6 +52,9 @@ func (l *line) Get(ctx context.Context, k keys.Key) (store.Read, error) {
 	}
 	if l.away.Load() || l.unanswered.Add(-1) >= 0 {
 		return store.Read{}, errAway
+	}
+	if l.reading != nil {
+		l.reading()
 	}
 	return l.Memory.Get(ctx, k)
 }

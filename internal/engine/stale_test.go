@@ -355,3 +355,35 @@ func TestOutlives(t *testing.T) {
 		}
 	}
 }
+
+// What a process has read to be deleted it does not give any more, though the
+// connection that tells it of changes broke while it read.
+func TestNoStaleOfWhatWasSeenToBeDeleted(t *testing.T) {
+	for name, policy := range map[string]Policy{"as long as near": {}, "longer": {StaleFor: staleFor}} {
+		t.Run(name, func(t *testing.T) {
+			inCopied(t, 1, func(t *testing.T, c *copied) {
+				p := c.processes[0]
+				kind := lenient
+				kind.StaleFor = policy.StaleFor
+				c.has(p, "old")
+				if _, err := c.store.Apply(t.Context(), store.Op{
+					Action: store.Set, Key: c.key, Version: p.Clock().Now(), TTL: time.Hour, Flags: record.Tombstone,
+				}); err != nil {
+					t.Fatal(err)
+				}
+				p.line.reading = func() { c.told(0).cover.Break() }
+				if v, err := p.Get(t.Context(), c.key, kind); err != nil || v.Found {
+					t.Fatalf("got %+v, %v", v, err)
+				}
+				p.line.away.Store(true)
+				if v, err := p.Get(t.Context(), c.key, kind); err == nil {
+					t.Errorf("got %q from %d; it is deleted", v.Payload, v.Source)
+				}
+				p.line.away.Store(false)
+			})
+		})
+	}
+}
+
+// told is how the i-th process hears of changes.
+func (c *copied) told(i int) *told { return c.processes[i].copies.tracked.(*told) }
