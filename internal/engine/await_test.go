@@ -134,3 +134,34 @@ func TestSlowReadAfterAWrite(t *testing.T) {
 		})
 	}
 }
+
+// A copy of what was loaded lives no longer than that, though its version does not
+// tell what the jitter has taken.
+func TestJitterBoundsCopies(t *testing.T) {
+	inCopied(t, 1, func(t *testing.T, c *copied) {
+		p := c.processes[0]
+		kind := Policy{TTL: 30 * time.Minute, Keep: time.Hour, CompressAbove: -1, Near: time.Hour, Jitter: 1}
+		var ttl time.Duration
+		p.line.applying = func(op store.Op) { ttl = op.TTL }
+		kept := func() bool {
+			it, _ := c.tiers[0].Get(c.key.String(), nil, c.told(0).Covers(c.key.String(), c.key.Org()))
+			return it != nil && !it.Absent
+		}
+		for name, read := range map[string]func() error{
+			"one": func() error { return second(p.Get(t.Context(), c.key, kind)) },
+			"many": func() error {
+				return second(p.GetMany(t.Context(), []keys.Key{c.key}, []Policy{kind}))
+			},
+		} {
+			c.gets(p, kind, c.loader("x", 0), "x", FromLoader, 0)
+			if err := read(); err != nil || !kept() {
+				t.Fatalf("%s: no copy, %v", name, err)
+			}
+			time.Sleep(ttl + time.Millisecond)
+			if kept() {
+				t.Errorf("%s: there is a copy after the life of %v", name, ttl)
+			}
+			time.Sleep(time.Hour)
+		}
+	})
+}

@@ -166,12 +166,12 @@ func (e *Engine) ends(k keys.Key, r seenValue) bool {
 }
 
 // leftOf is what is left of the life of a value that was read: as the store told
-// where reads prolong it, and otherwise as far as its version tells.
+// where that was asked, and otherwise as far as its version tells.
 func (e *Engine) leftOf(p Policy, r seenValue) time.Duration {
-	if p.Sliding {
-		if r.Left > 0 {
-			return r.Left
-		}
+	switch {
+	case r.Left > 0:
+		return r.Left
+	case p.Sliding:
 		return p.TTL
 	}
 	if at := r.Value.Version.WrittenAt(); !at.IsZero() {

@@ -56,7 +56,9 @@ func (l *line) Get(ctx context.Context, k keys.Key) (store.Read, error) {
 	if l.reading != nil {
 		l.reading()
 	}
-	return l.Memory.Get(ctx, k)
+	r, err := l.Memory.Get(ctx, k)
+	r.Left = 0 // it was not asked for
+	return r, err
 }
 
 func (l *line) GetMany(ctx context.Context, ks []keys.Key) ([]store.Read, error) {
@@ -64,7 +66,11 @@ func (l *line) GetMany(ctx context.Context, ks []keys.Key) ([]store.Read, error)
 	if l.away.Load() {
 		return nil, errAway
 	}
-	return l.Memory.GetMany(ctx, ks)
+	rs, err := l.Memory.GetMany(ctx, ks)
+	for i := range rs {
+		rs[i].Left = 0 // it was not asked for
+	}
+	return rs, err
 }
 
 func (l *line) Apply(ctx context.Context, op store.Op) (store.Result, error) {

@@ -190,7 +190,7 @@ func (e *Engine) lookMany(ctx context.Context, ks []keys.Key, ps []Policy, misse
 			leases[i] = e.lease(ks[at])
 		}
 	}
-	if rs, err = e.seenMany(ctx, names, slices.ContainsFunc(missed, func(at int) bool { return ps[at].Sliding })); err != nil {
+	if rs, err = e.seenMany(ctx, names, slices.ContainsFunc(missed, func(at int) bool { return e.wantsLife(ps[at]) })); err != nil {
 		return nil, err
 	}
 	for i, r := range rs {
@@ -257,17 +257,21 @@ func (e *Engine) seen(ctx context.Context, k keys.Key, p Policy) (r seenValue, e
 	}
 	ctx, end := e.begin(ctx, OpGet, k.Type())
 	defer end(&err)
-	return e.asked(ctx, k, p.Sliding)
+	return e.asked(ctx, k, e.wantsLife(p))
 }
 
-// asked is what the store answers, with the life of a value that slides, completed
-// by what this instance knows.
-func (e *Engine) asked(ctx context.Context, k keys.Key, slides bool) (r seenValue, err error) {
+// wantsLife reports whether the version of a value does not tell how long it lives, and
+// it matters.
+func (e *Engine) wantsLife(p Policy) bool { return p.Sliding || p.Jitter > 0 && e.keeps(p) }
+
+// asked is what the store answers, where it is wanted with the life of the value,
+// completed by what this instance knows.
+func (e *Engine) asked(ctx context.Context, k keys.Key, lives bool) (r seenValue, err error) {
 	for {
 		begun := e.outset(k)
 		r = seenValue{source: FromShared}
 		if err = e.endPending(ctx, k.Org()); err == nil {
-			r.Read, err = e.getOne(ctx, k, slides)
+			r.Read, err = e.getOne(ctx, k, lives)
 		}
 		answered := err == nil
 		r, err = e.recall(k, begun, r, err)
@@ -277,8 +281,8 @@ func (e *Engine) asked(ctx context.Context, k keys.Key, slides bool) (r seenValu
 	}
 }
 
-func (e *Engine) getOne(ctx context.Context, k keys.Key, slides bool) (store.Read, error) {
-	if !slides {
+func (e *Engine) getOne(ctx context.Context, k keys.Key, lives bool) (store.Read, error) {
+	if !lives {
 		return e.cfg.Store.Get(ctx, k)
 	}
 	rs, err := e.cfg.Store.GetLives(ctx, []keys.Key{k})
@@ -288,16 +292,16 @@ func (e *Engine) getOne(ctx context.Context, k keys.Key, slides bool) (store.Rea
 	return rs[0], nil
 }
 
-func (e *Engine) get(ctx context.Context, ks []keys.Key, slides bool) ([]store.Read, error) {
-	if slides {
+func (e *Engine) get(ctx context.Context, ks []keys.Key, lives bool) ([]store.Read, error) {
+	if lives {
 		return e.cfg.Store.GetLives(ctx, ks)
 	}
 	return e.cfg.Store.GetMany(ctx, ks)
 }
 
 // seenMany is seen for several keys of one organisation, in one round trip, which
-// asks for their lives, too, where one of them slides.
-func (e *Engine) seenMany(ctx context.Context, ks []keys.Key, slides bool) ([]seenValue, error) {
+// asks for their lives, too, where that of one is wanted.
+func (e *Engine) seenMany(ctx context.Context, ks []keys.Key, lives bool) ([]seenValue, error) {
 	var (
 		begun = make([]outset, len(ks))
 		all   = make([]seenValue, len(ks))
@@ -309,7 +313,7 @@ func (e *Engine) seenMany(ctx context.Context, ks []keys.Key, slides bool) ([]se
 		var rs []store.Read
 		err := e.endPending(ctx, ks[0].Org())
 		if err == nil {
-			rs, err = e.get(ctx, ks, slides)
+			rs, err = e.get(ctx, ks, lives)
 		}
 		again = false
 		for i, k := range ks {
