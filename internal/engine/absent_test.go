@@ -207,3 +207,17 @@ func TestNothingHidesNoLoss(t *testing.T) {
 		t.Errorf("what was deleted is %+v, %v", v, err)
 	}
 }
+
+// What is written ends that in this process, too, though the value may be gone again
+// before: evicted, or at the end of its life.
+func TestLocalNothingEndsByAWrite(t *testing.T) {
+	inFleet(t, 1, func(t *testing.T, f *fleet) {
+		p, local := f.processes[0], sparse
+		local.LocalOnly, local.TTL = true, time.Second
+		f.nothing(p, local)
+		f.remembers("at first", local, true, p)
+		f.write(p, local)
+		time.Sleep(5 * time.Second)
+		f.remembers("after a write", local, false, p)
+	})
+}

@@ -339,6 +339,7 @@ func (e *Engine) localWrite(k keys.Key, r record.Value, life near.Life, cond sto
 		r.Version = e.cfg.Clock.Now()
 	}
 	r.Generation = e.known(k.Org())
+	e.absences.Invalidate(k.String()) // the value may be evicted before that is over
 	if !e.local.Set(k, r, life) {
 		return fmt.Errorf("%w: the value is larger than what the process may keep", store.ErrFull)
 	}
