@@ -2,6 +2,7 @@ package jackcache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -25,6 +26,9 @@ type Cleared struct {
 func (o Org) Clear(ctx context.Context) (Cleared, error) {
 	ctx, receipt := WithReceipt(ctx)
 	if err := o.invalidate(ctx); err != nil {
+		if errors.Is(err, ErrUnseen) {
+			o.cache.engine.Reclaim(o.org)
+		}
 		return Cleared{}, err
 	}
 	if receipt.Pending() {
@@ -66,11 +70,16 @@ func (c *Cache) Clear(ctx context.Context) (Cleared, error) {
 		}
 		done.Organisations++
 	}
-	if err := c.engine.AwaitSeen(ctx, time.Now(), orgs...); err != nil {
-		return done, mapError(ctx, "clear", err)
+	if err = c.engine.AwaitSeen(ctx, time.Now(), orgs...); err == nil {
+		var n int
+		n, err = c.engine.Sweep(ctx, keys.Org{})
+		done.Keys += n
 	}
-	n, err := c.engine.Sweep(ctx, keys.Org{})
-	done.Keys += n
+	if err != nil {
+		for _, o := range orgs {
+			c.engine.Reclaim(o)
+		}
+	}
 	return done, mapError(ctx, "clear", err)
 }
 

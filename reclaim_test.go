@@ -1,6 +1,8 @@
 package jackcache_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -189,5 +191,32 @@ func BenchmarkReclaim(b *testing.B) {
 		b.ReportMetric(float64(s.Looked-before.Looked), "looked")
 		b.ReportMetric(float64(server.CPU()-cpu)/1e6, "redis-ms")
 		b.ReportMetric(100*float64(server.CPU()-cpu)/float64(took), "redis-%")
+	}
+}
+
+// What a Clear that is not seen by all leaves behind is given back in the background.
+func TestReclaimAfterUnseenClear(t *testing.T) {
+	server := redistest.Start(t)
+	a := instance(t, server, slow)
+	org := a.Cache.Org("org-1")
+	for name, clears := range map[string]func(context.Context) error{
+		"organisation": func(ctx context.Context) error { return second(org.Clear(ctx)) },
+		"all":          func(ctx context.Context) error { return second(a.Cache.Clear(ctx)) },
+	} {
+		if _, err := a.Kinds.AgentConfig.Set(t.Context(), org, "1", raw(`0`)); err != nil {
+			t.Fatal(err)
+		}
+		// One that gives copies and never answers.
+		do(t, server, "HSET", a.Cache.KeyPrefix()+"__listeners", "mute", "60000 9999999999999")
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		err := clears(ctx)
+		cancel()
+		if !errors.Is(err, jackcache.ErrUnseen) {
+			t.Errorf("%s: %v, want ErrUnseen", name, err)
+		}
+		do(t, server, "HDEL", a.Cache.KeyPrefix()+"__listeners", "mute")
+		eventually(t, 20*time.Second, name+": the space is given back", func() bool {
+			return keysOf(t, []*redistest.Server{server}, "org-1") == 0
+		})
 	}
 }

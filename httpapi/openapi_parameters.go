@@ -19,7 +19,7 @@ func conventions(s *Server) string {
 
 Bodies are JSON in UTF-8 of at most %d bytes, but for imports. Clients ignore fields of answers that they do not know: later versions add some. A parameter that an operation does not know is refused.
 
-Errors are problem details (RFC 9457) as application/problem+json; their type says what happened, and instance is the id of the request, which X-Request-Id has, too. After 503 nothing was stored, but where the type is /problems/outcome-unknown; to repeat a write is safe: a message with the same id is stored once, and a value is replaced by itself.
+Errors are problem details (RFC 9457) as application/problem+json; their type says what happened, and instance is the id of the request, which X-Request-Id has, too. After 503 nothing was stored, but where the type is /problems/outcome-unknown, and an invalidation is done where it is /problems/unseen; to repeat a write is safe: a message with the same id is stored once, and a value is replaced by itself.
 
 A path that is no operation's answers 404 with /problems/no-route, another method 405 with Allow. HEAD is answered like GET, without the body. What is no HTTP, or has more than %d KiB of header fields, is refused by the HTTP server itself, in plain text.`,
 		s.opts.MaxBody, MaxHeaderBytes>>10)
