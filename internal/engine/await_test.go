@@ -97,10 +97,19 @@ func TestTTLJitter(t *testing.T) {
 	})
 }
 
-// Who has written, deleted or invalidated does not get what a load brings that began
-// before, though the store is too slow to tell what was missed.
+// Who has written, deleted or invalidated, or comes when another one has, does not get
+// what a load brings that began before, though the store is too slow to tell what was missed.
 func TestSlowReadAfterAWrite(t *testing.T) {
+	tells := func(p process, name string) error {
+		p.copies.tier.Changed([]string{name})
+		return nil
+	}
 	for name, do := range map[string]func(*testing.T, process, keys.Key) error{
+		"told": func(_ *testing.T, p process, k keys.Key) error { return tells(p, k.String()) },
+		"told of the organisation": func(t *testing.T, p process, k keys.Key) error {
+			space, err := keys.NewSpace(keys.Dev)
+			return errors.Join(err, tells(p, space.Generation(k.Org())))
+		},
 		"set": func(t *testing.T, p process, k keys.Key) error {
 			return second(p.Set(t.Context(), k, []byte("new"), lenient, store.Condition{}))
 		},

@@ -113,12 +113,16 @@ func (e *Engine) unseen(ctx context.Context, k keys.Key, p Policy, m miss) (v Va
 }
 
 // flightKey is what those have in common who share a load. Who saw nothing shares it
-// with those alone who came since what this process did last: what it has written or
-// invalidated must not be answered by a load that began before.
+// with those alone who came since this process last did or heard something of the key:
+// who comes after that must not be answered by a load that began before.
 func (e *Engine) flightKey(k keys.Key, m miss) string {
 	if m.err != nil {
+		var key, org uint64
+		if e.copies.tier != nil {
+			key, org = e.copies.tier.Told(k)
+		}
 		o := k.Org()
-		return fmt.Sprintf("%s unseen %d %d %d", k, e.written.of(k).Load(), e.known(o), e.endedAt(o))
+		return fmt.Sprintf("%s unseen %d %d %d %d %d", k, e.written.of(k).Load(), e.known(o), e.endedAt(o), key, org)
 	}
 	return k.String() + " " + m.seen.Value.Version.String() + " " + strconv.FormatUint(m.seen.Generation, 16)
 }

@@ -35,6 +35,12 @@ func (t *Tier) Drop(k keys.Key) {
 // how many there are, and keeps away what was read before.
 func (t *Tier) DropOrg(o keys.Org) { t.end(t.space.Generation(o)) }
 
+// Told returns how often something was told of k, and of the generation of its
+// organisation, or of others that share their clocks.
+func (t *Tier) Told(k keys.Key) (key, org uint64) {
+	return t.told.of(t.seed, k.String()).Load(), t.ended.of(t.seed, t.space.Generation(k.Org())).Load()
+}
+
 // tell is drop for what a server tells of.
 func (t *Tier) tell(name string) {
 	if !t.retains.Load() {
