@@ -161,10 +161,12 @@ func (d *doubt) text() string {
 	switch {
 	case !doubted:
 		return ""
-	case d.open > 0 || d.reason == "":
+	case d.open > 0:
 		return d.told
+	case d.reason != "":
+		return d.reason
 	}
-	return d.reason
+	return "what it may lack is looked for"
 }
 
 // Doubtful reports whether the server that has the key may lack writes that were

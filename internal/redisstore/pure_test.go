@@ -291,3 +291,26 @@ func TestWanted(t *testing.T) {
 		t.Errorf("still wanted: %v", left)
 	}
 }
+
+// As long as a node is in doubt it says why, also between the look at its
+// heartbeat, which takes the reason, and the suspicion that follows it.
+func TestDoubtIsTold(t *testing.T) {
+	var d doubt
+	d.begin()
+	told := func(when string, want bool) {
+		t.Helper()
+		if text := d.text(); d.doubted() != want || (text != "") != want {
+			t.Errorf("%s: in doubt %v, told %q", when, d.doubted(), text)
+		}
+	}
+	told("at first", true)
+	d.reason = "" // a look took it
+	told("after a look", true)
+	d.open, d.told = 1, "it is applied again"
+	told("while it is applied again", true)
+	d.happened("the connection was lost")
+	d.done(1)
+	told("after something else happened", true)
+	d.calm(2)
+	told("in the end", false)
+}
