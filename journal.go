@@ -139,12 +139,15 @@ type JournalStats struct {
 	SetAside   int64   // writes that Redis refused for good
 	Suspected  uint64  // times that a server may have lost acknowledged writes
 	Confirmed  uint64  // times that one had
-	Restoring  int     // servers that are being given again what they may have lost
-	Trouble    string  // what keeps the replay; empty: nothing
+	// Restoring is how many servers serve, and may lack what was acknowledged: it is
+	// applied to them again. From when that is suspected until it is done.
+	Restoring int
+	Trouble   string // what keeps the replay; empty: nothing
 }
 
-// journalStats returns what is known; it does not wait for the disk.
-func (c *Cache) journalStats() JournalStats {
+// journalStats returns what is known; it does not wait for the disk. Of the store
+// it says what h does.
+func (c *Cache) journalStats(h store.Health) JournalStats {
 	if c.journal == nil {
 		return JournalStats{}
 	}
@@ -156,6 +159,9 @@ func (c *Cache) journalStats() JournalStats {
 		Accepted: c.engine.Accepted(), Replayed: r.Replayed, ReplayRate: r.Rate, Expired: r.Expired, SetAside: r.SetAside,
 		Suspected: r.Suspected, Confirmed: r.Confirmed, Restoring: r.Restoring, Trouble: r.Problem,
 	}
+	if j.Records > 0 {
+		s.Restoring = max(s.Restoring, doubtful(h))
+	}
 	if !j.Since.IsZero() {
 		s.Window = max(0, c.engine.Clock().Time().Sub(j.Since))
 	}
@@ -163,6 +169,17 @@ func (c *Cache) journalStats() JournalStats {
 		s.Problem = err.Error()
 	}
 	return s
+}
+
+// doubtful returns how many servers serve that may lack what was acknowledged.
+// What they lack is looked for before it is applied again.
+func doubtful(h store.Health) (servers int) {
+	for _, n := range h.Nodes {
+		if n.State == store.Up && n.Doubt != "" {
+			servers++
+		}
+	}
+	return servers
 }
 
 // journalProblems says in words what is wrong with the journal, and what to do.
@@ -184,7 +201,7 @@ func (c *Cache) journalProblems(s JournalStats) (problems []string) {
 	if s.Pending > 0 {
 		add("%d writes wait for redis in the journal, the oldest since %s", s.Pending, s.OldestPending.UTC().Format(time.RFC3339))
 	}
-	if s.Restoring > 0 {
+	if c.replay.Stats().Restoring > 0 {
 		add("redis is being given again what it may have lost")
 	}
 	if s.Bytes > s.MaxBytes/2 && s.Window < min(shortWindow, c.opts.Journal.Window) {

@@ -23,7 +23,7 @@ var journalMetrics = []instrument{
 	{"jackcache.journal.set_aside", "{write}", "Acknowledged writes that Redis refused for good.", false, ofJournal(func(j JournalStats) float64 { return float64(j.SetAside) })},
 	{"jackcache.journal.losses.suspected", "{loss}", "Times that a server might have lost acknowledged writes.", true, ofJournal(func(j JournalStats) float64 { return float64(j.Suspected) })},
 	{"jackcache.journal.losses.confirmed", "{loss}", "Times that a server had lost acknowledged writes.", true, ofJournal(func(j JournalStats) float64 { return float64(j.Confirmed) })},
-	{"jackcache.journal.restoring", "{server}", "Servers that are being given again what they may have lost.", false, ofJournal(func(j JournalStats) float64 { return float64(j.Restoring) })},
+	{"jackcache.journal.restoring", "{server}", "Servers that serve and may lack acknowledged writes, which are applied to them again.", false, ofJournal(func(j JournalStats) float64 { return float64(j.Restoring) })},
 	{"jackcache.journal.writable", "", "1: the journal takes writes.", false, ofJournal(func(j JournalStats) float64 { return whether(j.Problem == "") })},
 	{"jackcache.journal.crash_safe", "", "1: what it holds survives this process.", false, ofJournal(func(j JournalStats) float64 { return whether(j.CrashSafe) })},
 	{"jackcache.journal.damaged", "By", "What of the journal cannot be read.", false, ofJournal(func(j JournalStats) float64 { return float64(j.DamagedBytes) })},

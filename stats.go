@@ -139,7 +139,7 @@ func (c *Cache) Stats() Stats {
 	}
 	s.Local.Entries, s.Local.Bytes = c.engine.Local()
 	s.Local.MaxBytes = c.opts.LocalBytes
-	s.Journal, s.Near, s.Reclaim = c.journalStats(), c.nearStats(), c.reclaimStats()
+	s.Journal, s.Near, s.Reclaim = c.journalStats(c.engine.Health()), c.nearStats(), c.reclaimStats()
 	s.Refreshes = RefreshStats(c.engine.Refreshes())
 	s.Stale = StaleStats{
 		Away: c.engine.Rescues(engine.RescueAway), Slow: c.engine.Rescues(engine.RescueSlow), Failed: c.engine.Rescues(engine.RescueFailed),
@@ -228,7 +228,7 @@ func (c *Cache) Health() Health {
 	for _, n := range s.Nodes {
 		h.Store.Nodes = append(h.Store.Nodes, nodeHealth(n))
 	}
-	h.Journal, h.Near = c.journalStats(), c.nearHealth(h.Store.Nodes)
+	h.Journal, h.Near = c.journalStats(s), c.nearHealth(h.Store.Nodes)
 	h.Problems = append(h.Problems, s.Warnings...)
 	h.Problems = append(h.Problems, c.journalProblems(h.Journal)...)
 	if s.State != store.Up {

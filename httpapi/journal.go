@@ -32,7 +32,7 @@ type journalStats struct {
 	SetAside   int64   `json:"setAside" jsonschema:"Acknowledged writes that Redis refused for good."`
 	Suspected  uint64  `json:"suspected" jsonschema:"Times that a server may have lost acknowledged writes."`
 	Confirmed  uint64  `json:"confirmed" jsonschema:"Times that one had."`
-	Restoring  int     `json:"restoring" jsonschema:"Servers that are being given again what they may have lost."`
+	Restoring  int     `json:"restoring" jsonschema:"Servers that serve and may lack acknowledged writes, which are applied to them again."`
 	Trouble    string  `json:"trouble,omitempty" jsonschema:"What keeps the replay."`
 }
 
