@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"math"
 	"net"
 	"slices"
 	"sync/atomic"
@@ -137,6 +138,7 @@ func flying(t *testing.T) (tap *tap, f *flight, names []string, told func(names 
 	n := &node{s: &Store{opts: Options{Space: devSpaceOf(t), Listener: &heard{}}, bootID: "p"}}
 	n.hearing.begin()
 	n.s.layout.Store(&layout{})
+	n.s.listing.until.Store(math.MaxInt64)
 	tap = newUnconnectedTap(n)
 	f, names = tap.depart("near", 2)
 	return tap, f, names, func(names ...string) {

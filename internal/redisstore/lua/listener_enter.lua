@@ -15,5 +15,5 @@ for i = 1, #all, 2 do
   end
 end
 redis.call('HSET', KEYS[1], ARGV[1], string.format('%s %.0f', ARGV[2], own))
-redis.call('PEXPIRE', KEYS[1], string.format('%.0f', last - now))
+redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', last))
 return 1
