@@ -217,7 +217,7 @@ func TestLocalNothingEndsByAWrite(t *testing.T) {
 		f.nothing(p, local)
 		f.remembers("at first", local, true, p)
 		f.write(p, local)
-		time.Sleep(5 * time.Second)
+		elapse(5 * time.Second)
 		f.remembers("after a write", local, false, p)
 	})
 }
