@@ -42,15 +42,21 @@ func testLives(t *testing.T, s *suite) {
 // time that this happens at the instant.
 func (s *suite) awaitExpiry(t tb, at time.Time, there func() bool) {
 	t.Helper()
+	s.awaitExpiryBetween(t, at, at, there)
+}
+
+// awaitExpiryBetween is awaitExpiry of what is known to end between two instants.
+func (s *suite) awaitExpiryBetween(t tb, first, last time.Time, there func() bool) {
+	t.Helper()
 	eventually(t, "expiry", func() bool {
 		before := s.storeTime(t)
 		still := there()
 		after := s.storeTime(t)
-		if still && before.After(at.Add(precision)) {
-			t.Fatalf("still there at %v, expired at %v", before, at)
+		if still && before.After(last.Add(precision)) {
+			t.Fatalf("still there at %v, expired at %v", before, last)
 		}
-		if !still && after.Before(at.Add(-precision)) {
-			t.Fatalf("gone before %v, expires at %v", after, at)
+		if !still && after.Before(first.Add(-precision)) {
+			t.Fatalf("gone before %v, expires at %v", after, first)
 		}
 		return !still
 	})

@@ -46,16 +46,18 @@ func (s *suite) longer(t tb, r store.Refresh) time.Duration {
 	return left
 }
 
-// left reads what a key holds with what is left of its life, and when that ends.
-func (s *suite) left(t tb, k keys.Key) (r store.Read, ends time.Time) {
+// left reads what a key holds with what is left of its life, and when that ends:
+// not before and not after two instants, of which the trips of this test are between.
+func (s *suite) left(t tb, k keys.Key) (r store.Read, first, last time.Time) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), callTime)
 	defer cancel()
+	before := s.storeTime(t)
 	rs, err := s.GetLives(ctx, []keys.Key{k})
 	if err != nil {
 		t.Fatalf("lives of %s: %v", k, err)
 	}
-	return rs[0], s.storeTime(t).Add(rs[0].Left)
+	return rs[0], before.Add(rs[0].Left), s.storeTime(t).Add(rs[0].Left)
 }
 
 // about reports whether a life is one, less what the test took since began.
@@ -102,7 +104,7 @@ func (s *suite) refreshProlongs(t *testing.T) {
 	k, v := s.newValue(t), s.clock.Now()
 	s.must(t, lived(set(k, v, "x"), readLife), store.Applied)
 	for range 3 {
-		eventually(t, "half of the life", func() bool { r, _ := s.left(t, k); return r.Left < readLife/2 })
+		eventually(t, "half of the life", func() bool { r, _, _ := s.left(t, k); return r.Left < readLife/2 })
 		began := s.storeTime(t)
 		left := s.longer(t, store.Refresh{Key: k, Version: v, TTL: readLife})
 		if !s.about(t, left, readLife, began) {
@@ -110,8 +112,8 @@ func (s *suite) refreshProlongs(t *testing.T) {
 		}
 		s.wantValue(t, k, "x")
 	}
-	_, ends := s.left(t, k)
-	s.awaitExpiry(t, ends, func() bool { return s.get(t, k).Found })
+	_, first, last := s.left(t, k)
+	s.awaitExpiryBetween(t, first, last, func() bool { return s.get(t, k).Found })
 }
 
 // Every process that reads a value asks when it is due: one of them prolongs it.
@@ -122,8 +124,8 @@ func (s *suite) refreshIsRare(t *testing.T) {
 	same := func(what string, r store.Refresh) {
 		t.Helper()
 		s.longer(t, r)
-		if _, ends := s.left(t, k); ends.Before(res.ExpiresAt.Add(-precision)) || ends.After(s.storeTime(t).Add(life)) {
-			t.Errorf("%s: it ends at %v, before at %v", what, ends, res.ExpiresAt)
+		if _, first, last := s.left(t, k); last.Before(res.ExpiresAt.Add(-precision)) || first.After(s.storeTime(t).Add(life)) {
+			t.Errorf("%s: it ends between %v and %v, before at %v", what, first, last, res.ExpiresAt)
 		}
 	}
 	same("at once", store.Refresh{Key: k, Version: v, TTL: life})
@@ -157,7 +159,7 @@ func (s *suite) refreshNeverShortens(t *testing.T) {
 		if left := s.longer(t, r); !s.about(t, left, life, began) {
 			t.Errorf("%s: %v left, want %v", what, left, life)
 		}
-		if r, _ := s.left(t, k); !r.Live() || !s.about(t, r.Left, life, began) {
+		if r, _, _ := s.left(t, k); !r.Live() || !s.about(t, r.Left, life, began) {
 			t.Errorf("%s: %v left, want %v", what, r.Left, life)
 		}
 	}
@@ -201,7 +203,7 @@ func (s *suite) refreshKnowsItsValue(t *testing.T) {
 		if left != 0 {
 			t.Errorf("%s: %v left, want that it is not there", what, left)
 		}
-		r, _ := s.left(t, k)
+		r, _, _ := s.left(t, k)
 		if !r.Found || r.Value.Version != before.Value.Version || r.Live() != before.Live() || !s.about(t, r.Left, life, began) {
 			t.Errorf("%s: %+v, before %+v; want %v left", what, r, before, life)
 		}
