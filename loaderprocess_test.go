@@ -140,12 +140,18 @@ type loaderProcess struct {
 // startLoader starts one, and returns when it is ready.
 func startLoader(t *testing.T, server *redistest.Server) *loaderProcess {
 	t.Helper()
+	return startLoaderIn(t, server, t.TempDir())
+}
+
+// startLoaderIn is startLoader with a data directory.
+func startLoaderIn(t *testing.T, server *redistest.Server, dir string) *loaderProcess {
+	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &loaderProcess{t: t, cmd: exec.Command(exe)}
-	p.cmd.Env = append(os.Environ(), loaderRedis+"="+server.Addr(), loaderDir+"="+t.TempDir())
+	p.cmd.Env = append(os.Environ(), loaderRedis+"="+server.Addr(), loaderDir+"="+dir)
 	p.cmd.Stderr = os.Stderr
 	r, w, err := os.Pipe() // read to the end, also where the process is reaped first
 	if err != nil {

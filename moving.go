@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/jackcache/jackcache/internal/carry"
 	"github.com/jackcache/jackcache/internal/clock"
 	"github.com/jackcache/jackcache/internal/datadir"
@@ -59,6 +61,7 @@ func (c *Cache) openRedis(ctx context.Context, timeout time.Duration, clk *clock
 	if record != nil { // without a directory any will do
 		o.Identity = &redisstore.Identity{Record: record, Adopt: c.opts.Adopt}
 	}
+	c.succeed(&o)
 	shared, err := redisstore.Open(ctx, o)
 	if source == nil || err != nil {
 		if source != nil {
@@ -72,6 +75,18 @@ func (c *Cache) openRedis(ctx context.Context, timeout time.Duration, clk *clock
 	p := putAway{source: source, path: c.embeddedPath(), record: record, opts: c.opts}
 	c.carrying = carry.Over(shared, source, carry.Options{Space: c.space, Now: clk.Steady, Begin: c.beginCarried, Keep: c.keepCarried, Finish: p.finish, Logger: c.opts.Logger})
 	return c.carrying, nil
+}
+
+// succeed names this process, and those that used the data directory before.
+func (c *Cache) succeed(o *redisstore.Options) {
+	if c.lock == nil {
+		return
+	}
+	o.Process = uuid.NewString()
+	var err error
+	if o.Dead, err = datadir.Succeed(c.lock.f, o.Process); err != nil {
+		c.opts.Logger.Warn("if this instance is killed, invalidations wait for it until it is known to be gone, also when it is back", "dataDir", c.opts.DataDir, "err", err)
+	}
 }
 
 // beginCarried notes that an operation is being carried over.

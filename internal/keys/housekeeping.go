@@ -30,6 +30,12 @@ const (
 // Listeners returns the key of the list of processes that give copies.
 func (s Space) Listeners() string { return s.prefix + "__listeners" }
 
+// Suspension returns the key by which a process that gives copies is told that it
+// is suspended, in the Cluster slot of Listeners.
+func (s Space) Suspension(process string) string {
+	return s.prefix + "__suspended:{" + s.Listeners() + "}:" + process
+}
+
 // Barrier returns the n-th key by which a process asks all that give copies
 // whether they have seen what became of an organisation's generation, in the
 // Cluster slot of that.

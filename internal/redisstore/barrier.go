@@ -69,12 +69,8 @@ func (s *Store) AwaitSeen(ctx context.Context, raised time.Time, os ...keys.Org)
 // older than raised, by process.
 func (s *Store) bounds(ctx context.Context, raised time.Time) (map[string]time.Time, error) {
 	for {
-		others, err := s.listeners(ctx)
+		ends, err := s.listeners(ctx, raised)
 		if err == nil {
-			ends := make(map[string]time.Time, len(others))
-			for id, bound := range others {
-				ends[id] = raised.Add(bound + boundMargin)
-			}
 			return ends, nil
 		}
 		if time.Since(raised) > listPatience || !pause(ctx, listPause) {
@@ -89,6 +85,7 @@ type waiting struct {
 	barrier string
 	raised  bool                 // it was written
 	ends    map[string]time.Time // by process that has not answered: when no proof is left
+	silent  bool                 // those who have not answered are suspended
 }
 
 func (s *Store) newWaiting(o keys.Org) *waiting {
@@ -110,13 +107,29 @@ func (w *waiting) raise(ctx context.Context) {
 
 // wait returns when nobody is left to wait for.
 func (w *waiting) wait(ctx context.Context) error {
+	begun := time.Now()
 	for rest := time.Duration(0); w.some(time.Now()); rest = min(max(2*rest, answerSoon), answerLate) {
 		if !pause(ctx, min(rest, time.Until(w.soonest()))) {
 			return fmt.Errorf("%w: %d of them have not answered: %w", store.ErrUnseen, len(w.ends), ctx.Err())
 		}
-		w.look(ctx)
+		if w.look(ctx) && time.Since(begun) >= suspendAfter {
+			w.suspend()
+		}
 	}
 	return nil
+}
+
+// suspend has those suspended who have not answered. Nobody waits for that.
+func (w *waiting) suspend() {
+	if w.silent {
+		return
+	}
+	w.silent = true
+	for id := range w.ends {
+		if id != "" {
+			w.s.background(func() { w.s.suspend(id) })
+		}
+	}
 }
 
 // some reports whether there is anybody to wait for.
@@ -139,10 +152,11 @@ func (w *waiting) soonest() time.Time {
 	return first
 }
 
-// look looks for answers. Where that fails the bounds are waited for.
-func (w *waiting) look(ctx context.Context) {
+// look looks for answers, and reports whether that could be done: otherwise the
+// bounds are waited for.
+func (w *waiting) look(ctx context.Context) bool {
 	if !w.raised {
-		return
+		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, w.s.opts.Timeout)
 	defer cancel()
@@ -156,13 +170,14 @@ func (w *waiting) look(ctx context.Context) {
 		return err
 	})
 	if err != nil {
-		return
+		return false
 	}
 	for i := range answers {
 		if !answers[i].IsNil() {
 			delete(w.ends, ids[i])
 		}
 	}
+	return true
 }
 
 // answer has the barriers of others answered that came by the tap, after what

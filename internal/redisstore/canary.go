@@ -35,8 +35,12 @@ type flight struct {
 	cover *store.Cover
 	epoch uint64 // from before sent
 	sent  int64
-	away  []string      // keys that have not come back
-	back  chan struct{} // closed when all have
+	// doubts are those of the entry in the list by sent: with another one since, it
+	// proves nothing.
+	doubts uint64
+	away   []string      // keys that have not come back
+	back   chan struct{} // closed when all have
+	void   bool          // written before back is closed
 }
 
 // prove sends a canary and waits until it has come back. There is one under way
@@ -70,6 +74,9 @@ func (t *tap) prove() error {
 	}
 	select {
 	case <-f.back:
+		if f.void {
+			return errUnlisted
+		}
 		return nil
 	case <-t.shaken:
 		t.look() // who rests looks
@@ -91,7 +98,7 @@ func (t *tap) depart(near string, n int) (f *flight, names []string) {
 	f = &flight{back: make(chan struct{}), away: slices.Clone(names)}
 	f.cover, f.epoch = t.n.hearing.now()
 	// Who is not in the list gives nothing as fresh: nobody waits for it.
-	f.sent = min(store.Now(), s.listing.until.Load())
+	f.sent, f.doubts = s.listing.signal()
 	if s.opts.Mode == Cluster {
 		// Of a slot that has left its master another one tells, so what is proven is as
 		// old as the layout.
@@ -129,7 +136,9 @@ func (t *tap) returned(names []string) {
 		}
 	}
 	if len(f.away) == 0 {
-		f.cover.Prove(f.epoch, f.sent)
+		if f.void = t.n.s.listing.doubted(f.doubts); !f.void {
+			f.cover.Prove(f.epoch, f.sent)
+		}
 		close(f.back)
 	}
 }

@@ -191,7 +191,8 @@ func (l *layout) doubts(key string) bool {
 // installLocked makes l the layout. What masters gain by it is in doubt before
 // the first call is sent there. The caller holds s.mu.
 func (s *Store) installLocked(l *layout) {
-	if former := s.layout.Load(); l != former {
+	former := s.layout.Load()
+	if l != former {
 		s.coverLocked(former, l)
 	}
 	gains := make([]slotSet, len(l.masters))
@@ -200,6 +201,9 @@ func (s *Store) installLocked(l *layout) {
 		n.doubt.gain(gains[i])
 	}
 	s.layout.Store(l)
+	if key := s.opts.Space.Listeners(); s.opts.Listener != nil && former.node(key) != l.node(key) {
+		s.listing.renounce() // what the new master has of the list may be older
+	}
 	for i, n := range l.masters {
 		n.doubt.keep(gains[i])
 		n.placeBeat(l)

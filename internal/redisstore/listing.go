@@ -3,9 +3,6 @@ package redisstore
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -51,7 +48,7 @@ type listing struct {
 	wake  chan struct{} // to enter now
 
 	mu     sync.Mutex
-	doubts uint64 // guarded by mu: how often the entry may have gone
+	doubts uint64 // guarded by mu: how often the entry may have gone, or was suspended
 	left   bool   // guarded by mu
 }
 
@@ -63,11 +60,32 @@ func (l *listing) doubt(n *node) {
 	if n.s.opts.Listener == nil || n.s.layout.Load().node(n.s.opts.Space.Listeners()) != n {
 		return
 	}
+	l.renounce()
+}
+
+// renounce has no signal count that is under way, or is sent before the entry has
+// been made again.
+func (l *listing) renounce() {
 	l.mu.Lock()
 	l.doubts++
 	l.until.Store(0)
 	l.mu.Unlock()
 	l.rouse()
+}
+
+// signal returns as of when a signal counts that is sent now, and the doubts that
+// there were by then.
+func (l *listing) signal() (sent int64, doubts uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return min(store.Now(), l.until.Load()), l.doubts
+}
+
+// doubted reports whether the entry was doubted since there were so many doubts.
+func (l *listing) doubted(since uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.doubts != since
 }
 
 // rouse has the entry made now if there is none.
@@ -109,7 +127,8 @@ func (s *Store) keepListed() {
 	}
 }
 
-// enter makes the entry, or prolongs it.
+// enter makes the entry, or prolongs it. It ends a suspension, and removes the
+// entries of processes that are dead.
 func (s *Store) enter() error {
 	l := &s.listing
 	l.mu.Lock()
@@ -119,7 +138,7 @@ func (s *Store) enter() error {
 	ctx, cancel := context.WithTimeout(context.Background(), listTime)
 	defer cancel()
 	key := s.opts.Space.Listeners()
-	args := []string{s.bootID, millis(s.opts.Freshness), millis(s.opts.Freshness + listLife + listMargin)}
+	args := append([]string{s.bootID, millis(s.opts.Freshness), millis(s.opts.Freshness + listLife + listMargin)}, s.opts.Dead...)
 	err := s.jobOn(ctx, key, func(c rueidis.Client) error {
 		return listenerEnter.run(ctx, c, []string{key}, args).Error()
 	})
@@ -162,61 +181,9 @@ func (s *Store) unlist() {
 	defer cancel()
 	key := s.opts.Space.Listeners()
 	err := s.jobOn(ctx, key, func(c rueidis.Client) error {
-		return c.Do(ctx, c.B().Hdel().Key(key).Field(s.bootID).Build()).Error()
+		return c.Do(ctx, c.B().Hdel().Key(key).Field(s.bootID, suspended+s.bootID).Build()).Error()
 	})
 	if err != nil {
 		s.opts.Logger.Debug("this instance stays in the list of those who give copies, until its entry is over", "err", err)
 	}
-}
-
-// listeners returns the other processes that give copies, with the bounds of
-// their proofs. Where the list should have this process and has not, it may lack
-// others, too: they are there under an empty name.
-func (s *Store) listeners(ctx context.Context) (map[string]time.Duration, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.opts.Timeout)
-	defer cancel()
-	var rs []rueidis.RedisResult
-	key := s.opts.Space.Listeners()
-	err := s.on(ctx, key, call{"HGETALL", 2}, func(c rueidis.Client) error {
-		rs = c.DoMulti(ctx, c.B().Hgetall().Key(key).Build(), c.B().Time().Build())
-		return errors.Join(rs[0].Error(), rs[1].Error())
-	})
-	if err != nil {
-		return nil, err
-	}
-	all, err := rs[0].AsStrMap()
-	if err != nil {
-		return nil, err
-	}
-	now, err := rs[1].AsStrSlice()
-	if err != nil || len(now) != 2 {
-		return nil, fmt.Errorf("TIME: %w", errors.Join(err, errShape))
-	}
-	others := make(map[string]time.Duration, len(all))
-	for id, text := range all {
-		bound, ends := parseEntry(text)
-		if ends > number(now[0])*1000 {
-			others[id] = bound
-		}
-	}
-	if _, listed := others[s.bootID]; !listed && s.listing.ever.Load() {
-		others[""] = s.opts.Freshness
-		for _, bound := range others {
-			others[""] = max(others[""], bound)
-		}
-	}
-	delete(others, s.bootID)
-	return others, nil
-}
-
-var errShape = errors.New("the answer is not understood")
-
-// parseEntry reads "<bound in ms> <end in ms>". What it cannot read is over.
-func parseEntry(text string) (bound time.Duration, ends int64) {
-	first, last, _ := strings.Cut(text, " ")
-	ms, err := strconv.ParseInt(first, 10, 64)
-	if err != nil {
-		return 0, 0
-	}
-	return time.Duration(ms) * time.Millisecond, number(last)
 }

@@ -83,6 +83,12 @@ type Options struct {
 	// Freshness is how old the proof may be by which the Listener gives copies as
 	// fresh. Default 1 s.
 	Freshness time.Duration
+	// Process is a random id of this process, which no other one ever had. Default: a
+	// new one.
+	Process string
+	// Dead has the ids of processes that do not live any more, for sure: who
+	// invalidates does not wait for them once this one gives copies.
+	Dead []string
 	// Identity says which deployment this has to be. Nil: any.
 	Identity *Identity
 	// Clock is told the number that this instance claimed.
@@ -101,6 +107,8 @@ type Store struct {
 	finder finder // nil: there is nothing to find
 	bootID string
 	begun  time.Time
+
+	suspension string // the key by which this process is told that it is suspended
 
 	mu      sync.Mutex
 	nodes   map[string]*node     // guarded by mu: the masters, by address
@@ -139,8 +147,11 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
+	if o.Process == "" {
+		o.Process = uuid.NewString()
+	}
 	s := &Store{
-		opts: o, bootID: uuid.NewString(), begun: time.Now(), nodes: make(map[string]*node), wanted: make(map[string]time.Time),
+		opts: o, bootID: o.Process, suspension: o.Space.Suspension(o.Process), begun: time.Now(), nodes: make(map[string]*node), wanted: make(map[string]time.Time),
 		kicked: make(chan struct{}, 1), stop: make(chan struct{}), heard: make(chan string, mostHeard),
 	}
 	s.listing.wake = make(chan struct{}, 1)

@@ -26,6 +26,10 @@ var (
 	instanceClaimSource string
 	//go:embed lua/listener_enter.lua
 	listenerEnterSource string
+	//go:embed lua/listener_read.lua
+	listenerReadSource string
+	//go:embed lua/listener_suspend.lua
+	listenerSuspendSource string
 
 	valueSet        = newScript(valueSetSource)
 	conversation    = newScript(conversationSource)
@@ -35,6 +39,8 @@ var (
 	heartbeat       = newScript(heartbeatSource)
 	instanceClaim   = newScript(instanceClaimSource)
 	listenerEnter   = newScript(listenerEnterSource)
+	listenerRead    = newScript(listenerReadSource)
+	listenerSuspend = newScript(listenerSuspendSource)
 )
 
 // script is a Lua script and the name under which a server keeps it.

@@ -93,7 +93,7 @@ func (t *tap) told(changed []rueidis.RedisMessage) {
 		t.look()
 		return
 	}
-	names, canary := t.names[:0], false
+	names, canary, suspended := t.names[:0], false, false
 	for i := range changed {
 		name, err := changed[i].ToString()
 		if err != nil {
@@ -101,9 +101,13 @@ func (t *tap) told(changed []rueidis.RedisMessage) {
 		}
 		names = append(names, name)
 		canary = canary || t.n.s.opts.Space.IsCanary(name)
+		suspended = suspended || name == t.n.s.suspension
 	}
 	t.n.s.opts.Listener.Changed(names)
 	t.answer(names)
+	if suspended { // before what may come behind it
+		t.n.s.listing.renounce()
+	}
 	if canary { // only now: it proves that all before it has been told
 		t.returned(names)
 	}

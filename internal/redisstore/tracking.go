@@ -222,6 +222,7 @@ func (n *node) tap() (proven bool, err error) {
 	if !sabotage.On("generation") {
 		n.hearing.cover.Load().Break()
 	}
+	n.s.listing.doubt(n) // nor was it heard that this process was suspended
 	t.live.Store(true)
 	n.s.listing.taps.Add(1)
 	defer n.s.listing.taps.Add(-1)
