@@ -185,7 +185,7 @@ func (o Org) getMany(ctx context.Context, reads []KindID) ([]engine.Value, error
 // It returns when no instance gives a copy of before any more. Those that keep
 // copies answer, mostly within a millisecond or two; one that hangs is waited for
 // until its copies are not current any more, its NearOptions.Freshness, whatever
-// Options.Budget says. ErrUnseen: ctx ended before, or it cannot be found out which
+// Options.Budget says; not again by later calls, except in a Cluster. ErrUnseen: ctx ended before, or it cannot be found out which
 // instances there are; the invalidation is done all the same.
 //
 // While Redis is away the invalidation waits for it, as WithReceipt tells: until

@@ -51,7 +51,7 @@ func Succeed(lock *os.File, process string) (dead []string, err error) {
 		now.Kernel = strings.TrimSpace(string(boot))
 	}
 	before, err := readProcesses(path)
-	if err == nil && now.Kernel != "" && now.Lock != "" && before.Kernel == now.Kernel && before.Lock == now.Lock {
+	if err == nil && now.sameLock(before) {
 		dead = before.Processes
 	}
 	now.Processes = append(slices.Clone(dead[max(0, len(dead)-mostProcesses+1):]), process)
@@ -63,6 +63,11 @@ func Succeed(lock *os.File, process string) (dead []string, err error) {
 		return dead, fmt.Errorf("record the process that uses the data directory: %w", err)
 	}
 	return dead, nil
+}
+
+// sameLock reports whether the lock of others is known to be the one that is held now.
+func (p processes) sameLock(others processes) bool {
+	return p.Kernel != "" && p.Lock != "" && p.Kernel == others.Kernel && p.Lock == others.Lock
 }
 
 // readProcesses reads the record. There need not be one.

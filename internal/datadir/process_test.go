@@ -102,6 +102,18 @@ func TestSucceedNobodyWhoMayLive(t *testing.T) {
 	}
 }
 
+// Where it is not known which lock that is, it is not the same.
+func TestSameLock(t *testing.T) {
+	for _, p := range []processes{{}, {Kernel: "k"}, {Lock: "l"}} {
+		if p.sameLock(p) {
+			t.Errorf("%+v are the same", p)
+		}
+	}
+	if p := (processes{Kernel: "k", Lock: "l"}); !p.sameLock(p) || p.sameLock(processes{Kernel: "k", Lock: "m"}) {
+		t.Errorf("%+v", p)
+	}
+}
+
 // The first format stays readable, and is what is written.
 func TestGoldenProcess(t *testing.T) {
 	golden, err := os.ReadFile("testdata/process-1.json")

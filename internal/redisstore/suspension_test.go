@@ -312,6 +312,11 @@ func TestSuspensionsInACluster(t *testing.T) {
 	soon(t, "it is in the list", func() bool { return s.listing.counts() })
 	master := c.MasterOf(slotOf(listenersKey))
 	own := history(t, master)
+	send(t, master, "HSET", listenersKey, "dead", "+1000 "+never)
+	s.suspend("dead")
+	if got, since := parseSuspension(send(t, master, "HGET", listenersKey, suspended+"dead")); got != own || since == 0 {
+		t.Errorf("it is suspended in %q since %d", got, since)
+	}
 	for _, test := range []struct {
 		age         time.Duration
 		least, most time.Duration
