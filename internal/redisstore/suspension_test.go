@@ -385,3 +385,22 @@ func TestParseList(t *testing.T) {
 		}
 	}
 }
+
+// One that lives, and was suspended, is waited for again: here it hears of the
+// generation late, while its proof is of use.
+func TestSuspendedIsWaitedForAgain(t *testing.T) {
+	server := redistest.Start(t)
+	release := make(chan struct{})
+	a, s := openWith(t, server.Addr(), asIs), openWith(t, server.Addr(), func(o *Options) { o.Listener = holding{release} })
+	cover := s.layout.Load().cover(devSpaceOf(t).Generation(mustOrg(t, "org-1")))
+	soon(t, "something is proven", func() bool { return fresh(cover) })
+	a.suspend(s.bootID)
+	pause(t.Context(), bound+bound/5)
+	soon(t, "something is proven", func() bool { return fresh(cover) })
+	took := awaits(t, a)
+	if fresh(cover) {
+		t.Errorf("after %v it gives as fresh what it had before", took)
+	}
+	close(release)
+	soon(t, "something is proven", func() bool { return fresh(cover) })
+}
