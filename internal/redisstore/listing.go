@@ -115,8 +115,7 @@ func (s *Store) keepListed() {
 		if s.listing.taps.Load() == 0 {
 			continue // nobody has to wait for this one
 		}
-		if err := s.enter(); err != nil {
-			s.opts.Logger.Debug("the list of those who give copies cannot be written", "err", err)
+		if !s.enterOrTell() {
 			wait = listAgain
 		}
 		select { // not more often than that, however often it is doubted
@@ -127,13 +126,25 @@ func (s *Store) keepListed() {
 	}
 }
 
+// enterOrTell is enter, and reports whether that could be done.
+func (s *Store) enterOrTell() bool {
+	err := s.enter()
+	if err != nil {
+		s.opts.Logger.Debug("the list of those who give copies cannot be written", "err", err)
+	}
+	return err == nil
+}
+
 // enter makes the entry, or prolongs it. It ends a suspension, and removes the
 // entries of processes that are dead.
 func (s *Store) enter() error {
 	l := &s.listing
 	l.mu.Lock()
-	doubts := l.doubts
+	doubts, left := l.doubts, l.left
 	l.mu.Unlock()
+	if left {
+		return nil
+	}
 	sent := store.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), listTime)
 	defer cancel()

@@ -226,7 +226,10 @@ func (n *node) tap() (proven bool, err error) {
 	t.live.Store(true)
 	n.s.listing.taps.Add(1)
 	defer n.s.listing.taps.Add(-1)
-	n.s.listing.rouse()
+	// At once: taps that end often prove something, too.
+	if !n.s.listing.counts() && !n.s.enterOrTell() {
+		n.s.listing.rouse()
+	}
 	for {
 		begun := time.Now()
 		err := t.prove()
