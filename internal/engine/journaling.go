@@ -45,7 +45,7 @@ type Journaling struct {
 // need not.
 const refuseFor = 250 * time.Millisecond
 
-// maxGone bounds the keys that are remembered as gone.
+// maxGone bounds the parts of keys that are remembered as gone.
 const maxGone = 10_000
 
 // slowLimit is how many appends in a row may take longer than an operation may
@@ -74,8 +74,7 @@ type journaling struct {
 	accepting sync.Map // keys.Org → *acceptance
 	endings   atomic.Int64
 	slow      atomic.Int32 // appends in a row that took too long
-	// gone has keys that were missed once, and which record had said that they are
-	// there.
+	// gone has what was missed and is not lost, by key and part.
 	gone     *otter.Cache[string, gone]
 	restored atomic.Uint64 // how often what the store had lost was applied again
 	views    views

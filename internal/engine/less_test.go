@@ -95,19 +95,25 @@ func TestRecordedMeanwhile(t *testing.T) {
 }
 
 // TestRestoredMeanwhile: that something was found gone counts no more when what was
-// lost has been restored since it was asked about.
+// lost has been restored since the read began that missed it.
 func TestRestoredMeanwhile(t *testing.T) {
 	f, s := journaled(t)
 	ctx, k := t.Context(), f.key("org-1", "agent-1")
 	if _, err := f.Set(ctx, k, []byte("1"), shared, store.Condition{}); err != nil {
 		t.Fatal(err)
 	}
+	full := s.Memory
+	begun := f.outset(k)
+	f.Restored() // before it is noted
+	f.missedAt(k, allOf, begun, f.journal.Position())
 	s.Memory = storetest.NewMemory(nil)
-	f.missed(k, allOf, f.journal.Position(), func() bool {
-		f.Restored() // before it is noted
-		return false
-	})
-	if v, err := f.Get(ctx, k, shared); err != nil || !v.Found {
-		t.Errorf("value: %+v, %v", v, err)
+	for _, restored := range []func(){nil, f.Restored} { // before the read begins, and while the store answers
+		s.answered = restored
+		if v, err := f.Get(ctx, k, shared); err != nil || !v.Found {
+			t.Errorf("value: %+v, %v", v, err)
+		}
+	}
+	if s.Memory = full; s.missed.Load() != 2 {
+		t.Errorf("missed %d times", s.missed.Load())
 	}
 }

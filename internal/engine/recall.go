@@ -28,17 +28,18 @@ func away(err error) bool {
 // for the first time, while the store answers is not in its answer. It is taken
 // before an invalidation that waits is brought to the store.
 type outset struct {
-	at      journal.Position
-	doubt   bool             // the store may lack what it acknowledged
-	pending bool             // something waits for the store
-	ended   journal.Position // if so: what stands before it was ended
+	at       journal.Position
+	restored uint64           // how often something had been restored
+	doubt    bool             // the store may lack what it acknowledged
+	pending  bool             // something waits for the store
+	ended    journal.Position // if so: what stands before it was ended
 }
 
 func (e *Engine) outset(k keys.Key) (o outset) {
 	if e.journal == nil {
 		return o
 	}
-	o.at = e.journal.Position()
+	o.at, o.restored = e.journal.Position(), e.restored.Load()
 	if o.doubt, o.pending = e.shared.Doubtful(k), e.waits(&k); o.pending {
 		o.ended = e.endedAt(k.Org())
 	}
@@ -49,9 +50,10 @@ func (e *Engine) waits(k *keys.Key) bool {
 	return e.journal.PendingCount() > 0 && e.journal.HasPending(*k)
 }
 
-// since completes o by what is known after the read.
+// since completes o by what is known after the read. What was restored meanwhile is
+// not in the answer, though the doubt may be over.
 func (e *Engine) since(k keys.Key, o outset) outset {
-	o.doubt = o.doubt || e.shared.Doubtful(k)
+	o.doubt = o.doubt || e.shared.Doubtful(k) || e.restored.Load() != o.restored
 	o.pending = o.pending || e.waits(&k)
 	return o
 }
@@ -156,84 +158,6 @@ func (e *Engine) bestOf(k keys.Key, rs []*journal.Record, o outset, generation u
 	return best, pending
 }
 
-// compared completes o where a store that is not in doubt answers with less than it
-// has acknowledged. What was acknowledged leaves a tombstone when it is deleted.
-func (e *Engine) compared(k keys.Key, o outset, r store.Read) outset {
-	held := e.journal.Latest(k, r.Generation, e.cfg.Clock.Time())
-	has := record.Value{Generation: held.Generation, Version: held.Version}
-	switch {
-	case held.Position == 0 || r.Found && !exceeds(has, r.Value):
-	case held.Position > o.at:
-		o.pending = true // recorded since the read began: it may not be in the answer
-	default:
-		o.doubt = e.missed(k, allOf, held.Position, nil)
-	}
-	return o
-}
-
-// holds returns the record which says that the store has something at the key;
-// zero: none that was there before the read began.
-func (e *Engine) holds(k keys.Key, generation uint64, o outset) journal.Position {
-	at := e.journal.Holds(k, generation, e.cfg.Clock.Time())
-	if at > o.at {
-		return 0
-	}
-	return at
-}
-
-// begins is holds for a conversation of which the store has the beginning.
-func (e *Engine) begins(k keys.Key, log Log, o outset) (journal.Position, clock.Version) {
-	at, v := e.journal.Oldest(k, log.Generation, e.cfg.Clock.Time())
-	if at > o.at || log.Messages[0].Order.Version.Compare(v) <= 0 {
-		return 0, v
-	}
-	return at, v
-}
-
-// missed reports whether something is not in the store that it acknowledged by
-// the record at a position, and makes the store look whether it has lost more. If
-// it has not, somebody has deleted the key by hand: then it is gone, until it is
-// written again. Excused, if there is one, knows of another reason.
-func (e *Engine) missed(k keys.Key, p part, at journal.Position, excused func() bool) bool {
-	if at == 0 {
-		return false
-	}
-	restored := e.restored.Load() // before the store looks: what is restored since was not gone
-	if told, ok := e.gone.GetIfPresent(p.of(k)); ok && told.at >= at && told.restored == restored {
-		return false
-	}
-	if excused != nil && excused() {
-		return false
-	}
-	if e.shared.Missed(k) {
-		e.gone.Set(p.of(k), gone{at, restored})
-	}
-	return true
-}
-
-// part is what of a key is missed.
-type part string
-
-// The parts. What was left behind of a conversation says nothing of the rest.
-const (
-	allOf   part = ""
-	beginOf part = " begin"
-	endOf   part = " end"
-)
-
-func (p part) of(k keys.Key) string { return k.String() + string(p) }
-
-// gone is a record that was found to be without effect: what it says to be there was
-// deleted by hand, or left behind. It counts until something is restored.
-type gone struct {
-	at       journal.Position
-	restored uint64 // how often something had been when the store was asked
-}
-
-// Restored tells that what the store had lost was applied again: what is missing
-// from now on was not deleted by hand before.
-func (e *Engine) Restored() { e.restored.Add(1) }
-
 // exceeds reports whether a stands in the place of b.
 func exceeds(a, b record.Value) bool {
 	if a.Generation != b.Generation {
@@ -247,18 +171,18 @@ func (e *Engine) recallLog(ctx context.Context, k keys.Key, last int, begun outs
 	if err != nil && !away(err) {
 		return log, err
 	}
-	if err == nil {
-		e.learn(k.Org(), log.Generation)
-	}
 	o := e.since(k, begun)
-	if err == nil && !o.doubt {
-		if o.doubt = e.lacks(ctx, k, last, o, log); !o.doubt && !o.pending {
+	for most := last; err == nil; {
+		log = e.current(k, log)
+		o.doubt = o.doubt || e.lacks(ctx, k, most, o, log)
+		if !o.doubt && !o.pending {
 			return log, nil
 		}
-	}
-	if err == nil && last > 0 {
-		// A repetition may stand before the last ones.
-		if log.Log, err = e.cfg.Store.Messages(ctx, k, 0); err != nil && !away(err) {
+		if most <= 0 {
+			break
+		}
+		most = 0 // a repetition may stand before the last ones
+		if log.Log, err = e.cfg.Store.Messages(ctx, k, most); err != nil && !away(err) {
 			return log, err
 		}
 	}
@@ -282,68 +206,15 @@ func (e *Engine) recallLog(ctx context.Context, k keys.Key, last int, begun outs
 	return log, nil
 }
 
-// lacks reports whether the store has less of a conversation than it acknowledged,
-// as far as the newest last messages show. Where it cannot be asked for a reason it
-// may.
-func (e *Engine) lacks(ctx context.Context, k keys.Key, last int, o outset, log Log) bool {
-	n := len(log.Messages)
-	if n == 0 {
-		return e.missedUnless(k, allOf, e.holds(k, log.Generation, o), func() (bool, error) {
-			_, _, exists, err := e.shared.Bounds(ctx, k)
-			return exists, err // what was cleared leaves a floor
-		})
+// current leaves out what was invalidated as far as this instance knows: a store that
+// has lost the generation does not.
+func (e *Engine) current(k keys.Key, log Log) Log {
+	e.learn(k.Org(), log.Generation)
+	if g := e.known(k.Org()); g > log.Generation {
+		log.Generation = g
+		log.Messages = slices.DeleteFunc(log.Messages, func(m record.Message) bool { return m.Generation < g })
 	}
-	held := e.journal.Latest(k, log.Generation, e.cfg.Clock.Time())
-	if held.Position <= o.at && log.Messages[n-1].Order.Version.Compare(held.Version) < 0 &&
-		e.missedUnless(k, endOf, held.Position, func() (bool, error) { return e.repeats(ctx, k, held.Position) }) {
-		return true
-	}
-	if last > 0 && n >= last {
-		return false // its beginning is not among them
-	}
-	at, v := e.begins(k, log, o)
-	return e.missedUnless(k, beginOf, at, func() (bool, error) {
-		floor, trimmed, _, err := e.shared.Bounds(ctx, k)
-		return v.Compare(floor) < 0 || v.Compare(trimmed.Version) <= 0, err
-	})
-}
-
-// missedUnless is missed, unless there is another reason, which the store is asked
-// for: then nobody has to ask again. Where it does not answer it is missed.
-func (e *Engine) missedUnless(k keys.Key, p part, at journal.Position, reason func() (bool, error)) bool {
-	restored, unasked := e.restored.Load(), false
-	missed := e.missed(k, p, at, func() bool {
-		found, err := reason()
-		if unasked = err != nil; !unasked && found && p != allOf {
-			e.gone.Set(p.of(k), gone{at, restored})
-		}
-		return unasked || found
-	})
-	return missed || unasked
-}
-
-// repeats reports whether the store has all messages of a record, though nothing
-// stands where it was recorded: then they stood lower already.
-func (e *Engine) repeats(ctx context.Context, k keys.Key, at journal.Position) (bool, error) {
-	all, err := e.cfg.Store.Messages(ctx, k, 0)
-	if err != nil {
-		return false, err
-	}
-	stored := make(map[string]bool)
-	for _, m := range all.Messages {
-		stored[m.ID] = true
-	}
-	rs, err := e.journal.Known(k)
-	if err != nil {
-		return false, err
-	}
-	for _, r := range rs {
-		if r.Position != at {
-			continue
-		}
-		return !slices.ContainsFunc(r.Op.Messages, func(m store.Message) bool { return !stored[m.ID] }), nil
-	}
-	return true, nil // it does not count any more
+	return log
 }
 
 // fromView answers from all that the journal knows of a conversation, over what a

@@ -24,6 +24,8 @@ type faulty struct {
 	endless        bool         // it takes no invalidations
 	unbounded      bool         // its bounds cannot be read
 	answered       func()       // called once after a read
+	bounding       func()       // called once before bounds are read
+	reads          atomic.Int32 // of conversations, and of their bounds
 	missed         atomic.Int32 // how often it was told that something is missed
 }
 
@@ -54,11 +56,17 @@ func (f *faulty) Messages(ctx context.Context, k keys.Key, last int) (store.Log,
 	if f.away {
 		return store.Log{}, store.ErrUnavailable
 	}
+	f.reads.Add(1)
 	defer f.interrupt()
 	return f.Memory.Messages(ctx, k, last)
 }
 
 func (f *faulty) Bounds(ctx context.Context, k keys.Key) (clock.Version, record.Order, bool, error) {
+	f.reads.Add(1)
+	if g := f.bounding; g != nil {
+		f.bounding = nil
+		g()
+	}
 	if f.unbounded {
 		return clock.Version{}, record.Order{}, false, store.ErrUnavailable
 	}
@@ -88,7 +96,7 @@ func (f *faulty) Doubtful(keys.Key) bool { return f.doubtful }
 
 // journaled is an engine over a faulty store and a real journal, which nobody
 // replays but drain.
-func journaled(t *testing.T) (*fixture, *faulty) {
+func journaled(t testing.TB) (*fixture, *faulty) {
 	t.Helper()
 	space, err := keys.NewSpace(keys.Dev)
 	if err != nil {

@@ -8,84 +8,80 @@ import (
 	"github.com/jackcache/jackcache/internal/store"
 )
 
-// holdsMargin is how much longer than now a life must last for Holds: clocks
-// differ.
+// holdsMargin is how much longer than now a life must last for Latest and EachHeld:
+// clocks differ.
 const holdsMargin = 2 * time.Second
 
-// Holds reports whether, as far as the journal knows, the shared store has
-// something at the key that a reader sees: what was written there lives beyond
-// now, was not deleted, and is not of a lower generation. It returns the position
-// of the record that says so; zero: none does. It looks at the index alone.
-func (j *Journal) Holds(k keys.Key, generation uint64, now time.Time) Position {
-	return j.Latest(k, generation, now).Position
-}
-
-// Held is a record of which the shared store has what it says; the zero Held is none.
+// Held is a record of which the shared store has what it says, as far as the journal
+// knows; the zero Held is none.
 type Held struct {
 	Position   Position
 	Generation uint64
 	Version    clock.Version
+	Tombstone  bool // of a value: it was deleted
 }
 
-// Latest returns the record that counts for Holds: of a value the one that stands in
-// the place of the others, of a conversation the last one with messages.
-func (j *Journal) Latest(k keys.Key, generation uint64, now time.Time) Held {
-	h := j.hash.text(k.String())
+func (r *rec) held() Held {
+	return Held{Position: r.pos, Generation: r.generation, Version: r.version, Tombstone: r.tombstone}
+}
+
+// Latest returns the record of a value that stands in the place of the others. It
+// counts where a reader of the shared store sees what it says: its life lasts beyond
+// now, and it is not of a lower generation. It looks at the index alone.
+func (j *Journal) Latest(k keys.Key, generation uint64, now time.Time) (h Held) {
 	s := j.state
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	i, ok := s.keys[h]
-	if !ok {
-		return Held{}
+	if e := s.staysLocked(j.hash.text(k.String()), now); e != nil && e.top != none {
+		top := s.recs.at(e.top)
+		if top.action == store.Set && top.generation >= max(generation, s.generationLocked(k.Org())) {
+			h = top.held()
+		}
 	}
-	e := s.entries.at(i)
-	if e.stays <= nanoseconds(now.Add(holdsMargin)) {
+	return h
+}
+
+// EachHeld calls f with each record by which messages of a conversation are in the
+// shared store, in order of position, and returns the one below whose version there
+// are none, zero where that is not known. They count as for Latest. It looks at the
+// index alone, which has those of twice the window; f must be quick, and not use the
+// journal.
+func (j *Journal) EachHeld(k keys.Key, generation uint64, now time.Time, f func(Held)) (floor Held) {
+	s := j.state
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	e := s.staysLocked(j.hash.text(k.String()), now)
+	if e == nil {
 		return Held{}
 	}
 	generation = max(generation, s.generationLocked(k.Org()))
 	if e.top != none {
-		if top := s.recs.at(e.top); top.action == store.Set {
-			if top.tombstone || top.generation < generation {
-				return Held{}
-			}
-			return top.held()
+		if top := s.recs.at(e.top); top.action == store.Replace && top.generation >= generation {
+			floor = top.held()
 		}
 	}
-	for i := e.tail; i != none; i = s.recs.at(i).prev {
+	for i := e.head; i != none; {
+		r := s.recs.at(i)
 		// What stands below the floor is not in the index.
-		if r := s.recs.at(i); r.kind == Applied && r.messages > 0 && r.generation >= generation {
-			return r.held()
+		if r.kind == Applied && r.action != store.Set && r.messages > 0 && r.generation >= generation {
+			f(r.held())
 		}
+		i = r.next
 	}
-	return Held{}
+	return floor
 }
 
-func (r *rec) held() Held { return Held{Position: r.pos, Generation: r.generation, Version: r.version} }
-
-// Oldest returns the position and version of the oldest record of a conversation
-// that counts for Holds, zero if there is none. As nothing is appended below what
-// stands there, a conversation that begins above that version has lost something,
-// or has left it behind.
-func (j *Journal) Oldest(k keys.Key, generation uint64, now time.Time) (Position, clock.Version) {
-	h := j.hash.text(k.String())
-	s := j.state
-	s.mu.RLock()
-	defer s.mu.RUnlock()
+// staysLocked returns the entry of a key of which the life lasts beyond now, nil if
+// there is none.
+func (s *state) staysLocked(h keyHash, now time.Time) *keyEntry {
 	i, ok := s.keys[h]
 	if !ok {
-		return 0, clock.Version{}
+		return nil
 	}
-	e := s.entries.at(i)
-	if e.stays <= nanoseconds(now.Add(holdsMargin)) {
-		return 0, clock.Version{}
+	if e := s.entries.at(i); e.stays > nanoseconds(now.Add(holdsMargin)) {
+		return e
 	}
-	generation = max(generation, s.generationLocked(k.Org()))
-	for i := e.head; i != none; i = s.recs.at(i).next {
-		if r := s.recs.at(i); r.kind == Applied && r.action != store.Set && r.messages > 0 && r.generation >= generation {
-			return r.pos, r.version
-		}
-	}
-	return 0, clock.Version{}
+	return nil
 }
 
 // Surpassed reports whether a later version of a value than v is recorded as part of

@@ -14,7 +14,7 @@ import (
 )
 
 // TestHolds: the journal expects something at a key only where a reader of an
-// undamaged store would see it.
+// undamaged store would see it, or that it was deleted.
 func TestHolds(t *testing.T) {
 	lead, talk := testKey(t, "leads", "org", "1"), testKey(t, keys.Conversations, "org", "2")
 	org := testOrg(t, "org")
@@ -50,9 +50,9 @@ func TestHolds(t *testing.T) {
 		{"nothing", lead, nil, 0, 0},
 		{"a value", lead, []*Record{set(1, time.Hour)}, 0, 1},
 		{"a pending one", lead, []*Record{pending(set(1, time.Hour))}, 0, 0},
-		{"deleted", lead, []*Record{set(1, time.Hour), deleted(2)}, 0, 0},
+		{"deleted", lead, []*Record{set(1, time.Hour), deleted(2)}, 0, 2},
 		{"set again", lead, []*Record{deleted(2), set(3, time.Hour)}, 0, 2},
-		{"an older one after it was deleted", lead, []*Record{deleted(2), set(1, time.Hour)}, 0, 0},
+		{"an older one after it was deleted", lead, []*Record{deleted(2), set(1, time.Hour)}, 0, 1},
 		{"expired", lead, []*Record{set(1, -time.Second)}, 0, 0},
 		{"about to expire", lead, []*Record{set(1, holdsMargin)}, 0, 0},
 		{"a longer life before", lead, []*Record{set(1, 10*time.Hour), set(2, -time.Second)}, 0, 0},
@@ -85,18 +85,60 @@ func TestHolds(t *testing.T) {
 			}
 			check := func(j *Journal) {
 				t.Helper()
-				want := Position(0)
+				var want, got Held
 				if c.holds > 0 {
-					want = c.records[c.holds-1].Position
+					r := c.records[c.holds-1]
+					want = Held{r.Position, r.Op.Generation, r.Op.Version, r.Op.Flags&record.Tombstone != 0}
 				}
-				if got := j.Holds(c.key, c.generation, now); got != want {
-					t.Errorf("%x holds, want %x", got, want)
+				if c.key == lead {
+					got = j.Latest(c.key, c.generation, now)
+				} else {
+					j.EachHeld(c.key, c.generation, now, func(h Held) { got = h })
+				}
+				if got != want {
+					t.Errorf("%+v holds, want %+v", got, want)
 				}
 			}
 			check(j)
 			closeTest(t, j)
 			check(openTest(t, o))
 		})
+	}
+}
+
+// TestEachHeld: all of a conversation that is expected, in order, and the floor below
+// which nothing is.
+func TestEachHeld(t *testing.T) {
+	j := openTest(t, testOptions(t))
+	talk, now := testKey(t, keys.Conversations, "org", "2"), time.Now()
+	var all []Position
+	add := func(n int, change func(*Record)) Position {
+		r := appendRecord(Applied, talk, n)
+		r.Op.ExpiresAt = now.Add(time.Hour)
+		change(r)
+		appendTest(t, j, r)
+		return r.Position
+	}
+	as := func(*Record) {}
+	check := func(want []Position, floor Position) {
+		t.Helper()
+		all = nil
+		got := j.EachHeld(talk, 0, now, func(h Held) { all = append(all, h.Position) })
+		if !slices.Equal(all, want) || got.Position != floor {
+			t.Errorf("%x above %x, want %x above %x", all, got.Position, want, floor)
+		}
+	}
+	check(nil, 0)
+	first, second := add(1, as), add(3, as)
+	late := add(2, as) // it waited
+	check([]Position{first, second, late}, 0)
+	replaced := add(4, func(r *Record) { r.Op.Action = store.Replace })
+	next := add(5, as)
+	check([]Position{replaced, next}, replaced)
+	cleared := add(6, func(r *Record) { r.Op.Action, r.Op.Messages = store.Replace, nil })
+	check(nil, cleared)
+	if got := j.EachHeld(talk, 1, now, func(Held) {}); got.Position != 0 {
+		t.Errorf("a floor of an older generation: %+v", got)
 	}
 }
 

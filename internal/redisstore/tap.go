@@ -90,6 +90,10 @@ func (t *tap) told(changed []rueidis.RedisMessage) {
 			t.n.hearing.cover.Load().Break()
 		}
 		t.n.s.listing.doubt(t.n) // it may have been emptied
+		if t.live.Load() {
+			// Of that its heartbeat tells: so soon, calls may not have missed anything yet.
+			t.n.doubt.stalled("it may have been emptied")
+		}
 		t.look()
 		return
 	}

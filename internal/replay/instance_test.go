@@ -40,6 +40,7 @@ type instance struct {
 	// Called where the replay tells of something; nil: nothing is.
 	wrote    func(keys.Key)
 	observed func(keys.Org, store.Result)
+	back     func()
 }
 
 var space = func() keys.Space {
@@ -72,7 +73,12 @@ func (x *instance) open() {
 	x.clk.Observe(j.Highest())
 	x.r = replay.New(replay.Options{
 		Journal: j, Space: space, Rate: 20000, SetAside: x.aside(), Now: time.Now, Stamp: x.clk.Now, Logger: slog.New(slog.DiscardHandler),
-		Known: x.knows, Restored: func() {},
+		Known: x.knows,
+		Restored: func() {
+			if x.back != nil {
+				x.back()
+			}
+		},
 		Wrote: func(k keys.Key) {
 			if x.wrote != nil {
 				x.wrote(k)

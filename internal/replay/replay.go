@@ -37,7 +37,8 @@ type Options struct {
 	Observed func(keys.Org, store.Result)
 	// Wrote is told of each key that was written, before it is recorded.
 	Wrote func(keys.Key)
-	// Restored is called when what a server had lost was applied again.
+	// Restored is called when what a server had lost was applied again, while it is
+	// in doubt still.
 	Restored func()
 	Logger   *slog.Logger
 }

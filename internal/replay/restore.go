@@ -67,10 +67,13 @@ func (r *Replayer) restore(s store.Suspicion) {
 			return
 		}
 	}
+	restored := job.applied > 0 || s.Confirmed
+	if restored {
+		r.opts.Restored() // first: who sees that the doubt is over sees this, too
+	}
 	s.Done()
 	r.done.Go(job.lookAgain)
-	if job.applied > 0 || s.Confirmed {
-		r.opts.Restored()
+	if restored {
 		r.opts.Logger.Info("what redis may have lost was applied again", "addr", s.Server, "reason", s.Reason,
 			"confirmed", s.Confirmed, "operations", job.applied, "took", time.Since(begun).Round(time.Millisecond).String())
 	}

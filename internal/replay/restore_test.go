@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,6 +41,22 @@ func TestRestoreFrom(t *testing.T) {
 		}
 		if s := x.r.Stats(); s.Suspected != 1 || s.Confirmed != 1 {
 			t.Errorf("stats %+v", s)
+		}
+	})
+}
+
+// That something was restored is told before the doubt ends: what is missed after that
+// was lost again, and is not what had been missed before.
+func TestRestoredIsToldFirst(t *testing.T) {
+	inBubble(t, func(t *testing.T, x *instance) {
+		x.write(x.set(value(org(1), 1), 1))
+		x.s.lose(0)
+		var over, first atomic.Bool
+		x.back = func() { first.Store(!over.Load()) }
+		x.r.Suspect(store.Suspicion{Covers: func(string) bool { return true }, Done: func() { over.Store(true) }})
+		x.restored(over.Load)
+		if !first.Load() {
+			t.Error("it is told when the doubt is over, or not at all")
 		}
 	})
 }
