@@ -242,6 +242,13 @@ func TestNothingMissed(t *testing.T) {
 				c.t.Fatal(err)
 			}
 		}, nil},
+		{"one that waited and came late", func(c *talk) {
+			c.s.away = true
+			c.own("a")
+			c.s.away = false
+			c.own("b")
+			c.drain(c.s)
+		}, nil},
 		{"nothing known", func(*talk) {}, nil},
 	} {
 		t.Run(c.what, func(t *testing.T) {
@@ -263,6 +270,19 @@ func TestNothingMissed(t *testing.T) {
 				t.Errorf("missed %d times", n)
 			}
 		})
+	}
+}
+
+// What is recorded while the store answers need not be in the answer.
+func TestNotMissedMeanwhile(t *testing.T) {
+	c := startTalk(t)
+	c.own("a")
+	for _, id := range []string{"b", "c"} {
+		c.s.answered = func() { c.own(id) }
+		c.read(0)
+	}
+	if n := c.s.missed.Load(); n > 0 {
+		t.Errorf("missed %d times", n)
 	}
 }
 
