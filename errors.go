@@ -72,6 +72,48 @@ func (e *ConflictError) Error() string {
 // Unwrap makes errors.Is(err, ErrConflict) true.
 func (e *ConflictError) Unwrap() error { return ErrConflict }
 
+// PartialError says that some reads of a call for several could not be answered. What
+// could be is returned beside it. errors.Is finds the errors of the others.
+type PartialError struct {
+	// Errs has the error of each read, in the order of the call; nil: it was answered.
+	Errs []error
+}
+
+// Error tells how many could not be answered, and the first error.
+func (e *PartialError) Error() string {
+	return "jackcache: " + (&store.PartialError{Errs: e.Errs}).Error()
+}
+
+// Unwrap returns the errors of those that could not be answered.
+func (e *PartialError) Unwrap() []error { return (&store.PartialError{Errs: e.Errs}).Unwrap() }
+
+// failedReads are the errors of several reads, in their order; nil: there are none.
+type failedReads []error
+
+// of returns the error of one.
+func (f failedReads) of(i int) error {
+	if f == nil {
+		return nil
+	}
+	return f[i]
+}
+
+// fails notes the error of one of n.
+func (f *failedReads) fails(i, n int, err error) {
+	if *f == nil {
+		*f = make(failedReads, n)
+	}
+	(*f)[i] = err
+}
+
+// err is what a call returns; nil where all were answered.
+func (f failedReads) err() error {
+	if f == nil {
+		return nil
+	}
+	return &PartialError{Errs: f}
+}
+
 // mapped are the inner errors and what they are called here, the most specific
 // first.
 var mapped = []struct{ inner, outer error }{

@@ -253,13 +253,18 @@ func (k *Kind[T]) Entry(ctx context.Context, o Org, id string) (e Entry[T], err 
 }
 
 // GetMany returns the values of several ids, in the order of ids: those of which
-// this process has no current copy in one round trip. Absent ones have the zero Version. At most 100 ids.
+// this process has no current copy in one round trip. Absent ones have the zero Version. At most MaxReads ids.
+//
+// Each is answered as by Get: while Redis is away by what this instance has
+// accepted or, with ServeStale, by a copy, as Entry.Source tells. Where some cannot be
+// answered the error is a *PartialError: it tells which and why, and the entries
+// of the others are returned beside it. With any other error there are none.
 func (k *Kind[T]) GetMany(ctx context.Context, o Org, ids ...string) ([]Entry[T], error) {
 	reads := make([]KindID, len(ids))
 	for i, id := range ids {
 		reads[i] = KindID{Kind: k, ID: id}
 	}
-	vs, err := o.getMany(ctx, reads)
+	vs, failed, err := o.getMany(ctx, reads)
 	if err != nil {
 		return nil, err
 	}
@@ -267,11 +272,11 @@ func (k *Kind[T]) GetMany(ctx context.Context, o Org, ids ...string) ([]Entry[T]
 	for i, v := range vs {
 		if v.Found {
 			if err = decodeFor(&k.k, &v, &out[i]); err != nil {
-				return nil, err
+				failed.fails(i, len(vs), err)
 			}
 		}
 	}
-	return out, nil
+	return out, failed.err()
 }
 
 // Set stores value for the kind's TTL and returns its version. When it returns

@@ -113,9 +113,10 @@ type RawEntry struct {
 }
 
 // ReadMany reads several values of several kinds, in the order of reads: those of
-// which this process has no current copy in one round trip. At most MaxReads.
+// which this process has no current copy in one round trip. At most MaxReads. Each is
+// answered as by Get of its kind; a *PartialError is that of Kind.GetMany.
 func (o Org) ReadMany(ctx context.Context, reads ...KindID) ([]RawEntry, error) {
-	vs, err := o.getMany(ctx, reads)
+	vs, failed, err := o.getMany(ctx, reads)
 	if err != nil {
 		return nil, err
 	}
@@ -124,22 +125,24 @@ func (o Org) ReadMany(ctx context.Context, reads ...KindID) ([]RawEntry, error) 
 		if v.Found {
 			e, err := decode[json.RawMessage](&v)
 			if err != nil {
-				return nil, err
+				failed.fails(i, len(vs), err)
+				continue
 			}
 			out[i] = RawEntry{Found: true, JSON: e.Value, Version: e.Version, Source: e.Source, Age: e.Age}
 		}
 	}
-	return out, nil
+	return out, failed.err()
 }
 
-func (o Org) getMany(ctx context.Context, reads []KindID) ([]engine.Value, error) {
+// getMany reads several values. An error counts for all of them.
+func (o Org) getMany(ctx context.Context, reads []KindID) (out []engine.Value, failed failedReads, err error) {
 	if err := o.check(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if len(reads) > MaxReads {
-		return nil, fmt.Errorf("%w: %d reads in one call; allowed are %d", ErrTooLarge, len(reads), MaxReads)
+		return nil, nil, fmt.Errorf("%w: %d reads in one call; allowed are %d", ErrTooLarge, len(reads), MaxReads)
 	}
-	out := make([]engine.Value, len(reads))
+	out = make([]engine.Value, len(reads))
 	var (
 		shared   []keys.Key
 		policies []engine.Policy
@@ -147,34 +150,40 @@ func (o Org) getMany(ctx context.Context, reads []KindID) ([]engine.Value, error
 	)
 	for i, r := range reads {
 		if r.Kind == nil {
-			return nil, invalid("read %d of %d has no Kind", i+1, len(reads))
+			return nil, nil, invalid("read %d of %d has no Kind", i+1, len(reads))
 		}
 		k := r.Kind.kind()
 		key, err := o.key(k, r.ID)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if !k.opts.LocalOnly {
 			shared, policies, at = append(shared, key), append(policies, k.policy), append(at, i)
 			continue
 		}
 		if out[i], err = o.cache.engine.Get(ctx, key, k.policy); err != nil {
-			return nil, mapError(ctx, "get "+k.opts.Name, err)
+			return nil, nil, mapError(ctx, "get "+k.opts.Name, err)
 		}
 	}
 	if len(shared) > 0 {
 		vs, err := o.cache.engine.GetMany(ctx, shared, policies)
-		if err != nil {
-			return nil, mapError(ctx, "get many", err)
+		part := (*store.PartialError)(nil)
+		if err != nil && !errors.As(err, &part) {
+			return nil, nil, mapError(ctx, "get many", err)
 		}
 		for i, v := range vs {
 			out[at[i]] = v
+			if part != nil && part.Errs[i] != nil {
+				failed.fails(at[i], len(reads), mapError(ctx, "get "+reads[at[i]].Kind.kind().opts.Name, part.Errs[i]))
+			}
 		}
 	}
 	for i, r := range reads {
-		o.cache.counts[r.Kind.kind()].countValue(&out[i])
+		if failed.of(i) == nil {
+			o.cache.counts[r.Kind.kind()].countValue(&out[i])
+		}
 	}
-	return out, nil
+	return out, failed, nil
 }
 
 // Invalidate makes everything that is kept for the organisation invisible, on

@@ -44,10 +44,12 @@ type result struct {
 	found    bool
 	value    []byte
 	version  jackcache.Version
+	source   jackcache.Source
 	complete bool // of a conversation
 }
 
-// batch answers several reads in their order: all, or the error of one.
+// batch answers several reads in their order: all, each as it would be alone, or the
+// error of one.
 func (s *Server) batch(x *exchange) error {
 	body, _, err := x.object()
 	if err != nil {
@@ -93,6 +95,11 @@ func (r *read) append(dst []byte) []byte {
 		dst = append(dst, r.value...)
 		dst = append(dst, `,"version":"`...)
 		dst = append(dst, r.version...)
+		dst = append(dst, '"')
+	}
+	if r.source == jackcache.SourcePending || r.source == jackcache.SourceStale {
+		dst = append(dst, `,"source":"`...)
+		dst = append(dst, r.source.String()...)
 		dst = append(dst, '"')
 	}
 	if r.conversation() {
@@ -227,7 +234,7 @@ func (r *read) messages(ctx context.Context, org jackcache.Org) error {
 	if err != nil {
 		return err
 	}
-	r.found, r.version, r.complete = t.Version != "", t.Version, t.Complete
+	r.found, r.version, r.source, r.complete = t.Version != "", t.Version, t.Source, t.Complete
 	if r.found {
 		r.value = jackcache.JoinMessages(nil, t.Messages)
 	}
@@ -246,7 +253,7 @@ func (s *Server) values(ctx context.Context, org jackcache.Org, some []*read, ad
 	}
 	for i, e := range es {
 		r := some[i]
-		r.found, r.value, r.version = e.Found, e.JSON, e.Version
+		r.found, r.value, r.version, r.source = e.Found, e.JSON, e.Version, e.Source
 		if r.found && r.kind == assistant.LeadToPhoneKind {
 			if err := s.verify(ctx, org, r); err != nil {
 				return err
@@ -270,6 +277,8 @@ func (s *Server) verify(ctx context.Context, org jackcache.Org, r *read) error {
 	if err != nil && !errors.Is(err, jackcache.ErrNotFound) {
 		return err
 	}
-	r.found = err == nil && owner == r.id
+	if r.found = err == nil && owner == r.id; !r.found {
+		r.source = 0
+	}
 	return nil
 }

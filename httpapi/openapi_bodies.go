@@ -74,6 +74,7 @@ type (
 			Found    bool              `json:"found"`
 			Value    json.RawMessage   `json:"value,omitempty" jsonschema:"The value, or the messages; left out where nothing was found."`
 			Version  jackcache.Version `json:"version,omitempty"`
+			Source   string            `json:"source,omitempty" jsonschema:"pending: this server has accepted it, and the store may not have it yet; stale: the store is away, and others may have written since. Left out otherwise."`
 			Complete bool              `json:"complete,omitempty" jsonschema:"Of conversations alone."`
 		} `json:"results" jsonschema:"One for each read, in the order of the reads."`
 	}

@@ -231,6 +231,12 @@ func replayAway(t *testing.T, seen coverage) {
 	if a := r.replay(200, "GET", talk, ""); !strings.Contains(a.body, `"complete":false`) {
 		t.Errorf("read back: %s", a.body)
 	}
+	_, id, _ := strings.Cut(agent, "/entries/agentConfig/")
+	known := `{"kind":"agentConfig","id":"` + id + `"},{"kind":"conversationContext","id":"+16049085474"}`
+	if a := r.replay(200, "POST", batchPath, `{"reads":[`+known+`]}`, ofJSON); strings.Count(a.body, `"source":"pending"`) != 2 {
+		t.Errorf("read back in a batch: %s", a.body)
+	}
+	r.replay(503, "POST", batchPath, `{"reads":[`+known+`,{"kind":"agentConfig","id":"unknown"}]}`, ofJSON)
 	r.replay(503, "GET", "/api/v1/orgs/org-123/entries/agentConfig/unknown", "")
 	r.replay(503, "PUT", agent, `"z"`, ofJSON, "If-None-Match: *")
 	r.replay(200, "GET", "/api/health", "")

@@ -112,34 +112,40 @@ func (l *manyLoad) look(ctx context.Context, b bounds, which []int) {
 	type answer struct {
 		seen []seenValue
 		vs   []Value
+		errs []error
 	}
 	began := store.Now()
-	a, err := within(ctx, b, l.e.cfg.Timeout, func(ctx context.Context) (a answer, err error) {
+	a, slow := within(ctx, b, l.e.cfg.Timeout, func(ctx context.Context) (a answer, err error) {
 		a.vs = make([]Value, len(l.ks))
-		a.seen, err = l.readAll(ctx, which, a.vs)
-		return a, err
+		a.seen, a.errs = l.readAll(ctx, which, a.vs)
+		return a, nil
 	})
 	for n, i := range which {
-		m := miss{began: began, err: err}
-		if err == nil {
+		m := miss{began: began, err: slow}
+		if slow == nil {
+			m.err = a.errs[n]
+		}
+		if m.err == nil {
 			m.seen, l.vs[i] = a.seen[n], a.vs[i]
 		}
 		l.misses[i] = m
 	}
 }
 
-// readAll reads keys into vs, and returns what was seen of them.
-func (l *manyLoad) readAll(ctx context.Context, which []int, vs []Value) (seen []seenValue, err error) {
+// readAll reads keys into vs, and returns what was seen of each, or why nothing was.
+func (l *manyLoad) readAll(ctx context.Context, which []int, vs []Value) (seen []seenValue, errs []error) {
 	if !l.p.LocalOnly {
-		return l.e.lookMany(ctx, l.ks, slices.Repeat([]Policy{l.p}, len(l.ks)), which, vs)
-	}
-	seen = make([]seenValue, len(which))
-	for n, i := range which {
-		if seen[n], vs[i], err = l.e.look(ctx, l.ks[i], l.p); err != nil {
-			return nil, err
+		seen, errs = l.e.lookMany(ctx, l.ks, slices.Repeat([]Policy{l.p}, len(l.ks)), which, vs)
+		if errs == nil {
+			errs = make([]error, len(which))
 		}
+		return seen, errs
 	}
-	return seen, nil
+	seen, errs = make([]seenValue, len(which)), make([]error, len(which))
+	for n, i := range which {
+		seen[n], vs[i], errs[n] = l.e.look(ctx, l.ks[i], l.p)
+	}
+	return seen, errs
 }
 
 // toLoad is a key that this call loads.
@@ -156,10 +162,14 @@ func (l *manyLoad) run(ctx context.Context, missed, mine []int, done func(int, V
 	var others sync.WaitGroup
 	defer others.Wait()
 	var batch []toLoad
-	if l.p.LocalOnly || l.e.leaser == nil || l.misses[missed[mine[0]]].err != nil {
-		batch = l.again(ctx, missed, mine, done)
-	} else {
-		batch = l.claim(ctx, missed, mine, &others, done)
+	unseen := mine
+	if !l.p.LocalOnly && l.e.leaser != nil {
+		var seen []int
+		seen, unseen = l.bySight(missed, mine)
+		batch = l.claim(ctx, missed, seen, &others, done)
+	}
+	if len(unseen) > 0 {
+		batch = append(batch, l.again(ctx, missed, unseen, done)...)
 	}
 	if len(batch) == 0 {
 		return
@@ -184,6 +194,19 @@ func (l *manyLoad) run(ctx context.Context, missed, mine []int, done func(int, V
 	keeping.Wait()
 }
 
+// bySight divides what is to be loaded into what the store was asked for, and what it
+// could not be.
+func (l *manyLoad) bySight(missed, mine []int) (seen, unseen []int) {
+	for _, n := range mine {
+		if l.misses[missed[n]].err == nil {
+			seen = append(seen, n)
+		} else {
+			unseen = append(unseen, n)
+		}
+	}
+	return seen, unseen
+}
+
 // again reads what is to be loaded once more: a load that has just ended may have left
 // it, or the store may be back. It returns what is missing still.
 func (l *manyLoad) again(ctx context.Context, missed, mine []int, done func(int, Value, error)) (batch []toLoad) {
@@ -193,8 +216,8 @@ func (l *manyLoad) again(ctx context.Context, missed, mine []int, done func(int,
 	}
 	seen, missing := l.readAll(ctx, which, make([]Value, len(l.ks)))
 	for at, n := range mine {
-		t := toLoad{n: n, i: missed[n], missing: missing, release: func() {}}
-		if missing == nil {
+		t := toLoad{n: n, i: missed[n], missing: missing[at], release: func() {}}
+		if t.missing == nil {
 			t.seen = seen[at]
 			if v, ok, err := l.e.answers(l.ks[t.i], l.p, t.seen); ok {
 				done(n, v, err)

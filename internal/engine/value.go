@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -154,7 +155,8 @@ func (e *Engine) sinceWritten(v clock.Version) time.Duration {
 }
 
 // GetMany reads several values of one organisation, each by its policy: those of
-// which there is no current copy in one round trip.
+// which there is no current copy in one round trip. With a *store.PartialError it
+// returns those that it has an answer for.
 func (e *Engine) GetMany(ctx context.Context, ks []keys.Key, ps []Policy) (vs []Value, err error) {
 	if err := e.check(); err != nil {
 		return nil, err
@@ -169,19 +171,44 @@ func (e *Engine) GetMany(ctx context.Context, ks []keys.Key, ps []Policy) (vs []
 		}
 	}
 	if len(missed) > 0 {
-		if _, err := e.lookMany(ctx, ks, ps, missed, vs); err != nil {
-			return nil, err
-		}
+		_, failed := e.lookMany(ctx, ks, ps, missed, vs)
+		err = e.insteadOfMany(ks, ps, missed, failed, vs)
 	}
 	t.readAll(vs)
-	return vs, nil
+	return vs, err
+}
+
+// insteadOfMany gives copies that need not be current in place of values that could not
+// be read, where they may be. The rest of them is its error.
+func (e *Engine) insteadOfMany(ks []keys.Key, ps []Policy, missed []int, failed []error, vs []Value) error {
+	var errs []error
+	for n, err := range failed {
+		if err == nil {
+			continue
+		}
+		at := missed[n]
+		if away(err) {
+			if old, stale := e.stale(ks[at], ps[at], miss{err: err}); stale == current {
+				vs[at] = old
+				continue
+			}
+		}
+		if errs == nil {
+			errs = make([]error, len(ks))
+		}
+		errs[at] = err
+	}
+	return store.JoinErrors(errs)
 }
 
 // lookMany reads those of the keys that were missed into vs, and keeps copies. It
-// returns what was seen of them.
-func (e *Engine) lookMany(ctx context.Context, ks []keys.Key, ps []Policy, missed []int, vs []Value) (rs []seenValue, err error) {
+// returns what was seen of them, and their errors; nil: there are none.
+func (e *Engine) lookMany(ctx context.Context, ks []keys.Key, ps []Policy, missed []int, vs []Value) (rs []seenValue, errs []error) {
 	ctx, end := e.begin(ctx, OpGetMany, "")
-	defer end(&err)
+	defer func() {
+		err := store.JoinErrors(errs)
+		end(&err)
+	}()
 	names := make([]keys.Key, len(missed))
 	leases := make([]near.Lease, len(missed))
 	for i, at := range missed {
@@ -190,20 +217,27 @@ func (e *Engine) lookMany(ctx context.Context, ks []keys.Key, ps []Policy, misse
 			leases[i] = e.lease(ks[at])
 		}
 	}
-	if rs, err = e.seenMany(ctx, names, slices.ContainsFunc(missed, func(at int) bool { return e.wantsLife(ps[at]) })); err != nil {
-		return nil, err
-	}
+	rs, errs = e.seenMany(ctx, names, slices.ContainsFunc(missed, func(at int) bool { return e.wantsLife(ps[at]) }))
 	for i, r := range rs {
-		at := missed[i]
-		if vs[at], err = e.read(ks[at], r, ps[at]); err != nil {
-			return nil, err
+		if errs != nil && errs[i] != nil {
+			continue
 		}
+		at := missed[i]
+		v, err := e.read(ks[at], r, ps[at])
+		if err != nil {
+			if errs == nil {
+				errs = make([]error, len(rs))
+			}
+			errs[i] = err
+			continue
+		}
+		vs[at] = v
 		if e.copies.tier != nil && ps[at].Near > 0 {
 			e.keepValue(ks[at], ps[at], leases[i], r, &vs[at])
 		}
 		e.wasRead(ks[at], ps[at], r, &vs[at])
 	}
-	return rs, nil
+	return rs, errs
 }
 
 // Set writes a value and returns its version.
@@ -300,12 +334,11 @@ func (e *Engine) get(ctx context.Context, ks []keys.Key, lives bool) ([]store.Re
 }
 
 // seenMany is seen for several keys of one organisation, in one round trip, which
-// asks for their lives, too, where that of one is wanted.
-func (e *Engine) seenMany(ctx context.Context, ks []keys.Key, lives bool) ([]seenValue, error) {
-	var (
-		begun = make([]outset, len(ks))
-		all   = make([]seenValue, len(ks))
-	)
+// asks for their lives, too, where that of one is wanted. Each is completed by what this
+// instance knows; the errors are those of the others; nil: there are none.
+func (e *Engine) seenMany(ctx context.Context, ks []keys.Key, lives bool) (all []seenValue, errs []error) {
+	begun := make([]outset, len(ks))
+	all = make([]seenValue, len(ks))
 	for again := true; again; {
 		for i, k := range ks {
 			begun[i] = e.outset(k)
@@ -315,20 +348,28 @@ func (e *Engine) seenMany(ctx context.Context, ks []keys.Key, lives bool) ([]see
 		if err == nil {
 			rs, err = e.get(ctx, ks, lives)
 		}
-		again = false
+		part := (*store.PartialError)(nil)
+		some := errors.As(err, &part)
+		again, errs = false, nil
 		for i, k := range ks {
-			r := seenValue{source: FromShared}
-			if err == nil {
+			r, failed := seenValue{source: FromShared}, err
+			if some {
+				failed = part.Errs[i]
+			}
+			if failed == nil {
 				r.Read = rs[i]
 			}
 			var missing error
-			if all[i], missing = e.recall(k, begun[i], r, err); missing != nil {
-				return nil, missing
+			if all[i], missing = e.recall(k, begun[i], r, failed); missing != nil {
+				if errs == nil {
+					errs = make([]error, len(ks))
+				}
+				errs[i] = missing
 			}
-			again = again || err == nil && e.overtaken(k.Org(), begun[i])
+			again = again || failed == nil && e.overtaken(k.Org(), begun[i])
 		}
 	}
-	return all, nil
+	return all, errs
 }
 
 func (e *Engine) localWrite(k keys.Key, r record.Value, life near.Life, cond store.Condition) error {

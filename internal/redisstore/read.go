@@ -39,9 +39,9 @@ func (s *Store) getMany(ctx context.Context, ks []keys.Key, lives []rueidis.Redi
 		names[i] = k.String()
 	}
 	names[len(ks)] = s.generationOf(ks[0].Org())
-	values, err := s.values(ctx, names, lives)
-	if err := classify(err, reading); err != nil {
-		return nil, err
+	values, errs := s.values(ctx, names, lives)
+	if err := errs.of(len(ks)); err != nil { // the generation belongs to each
+		return nil, classify(err, reading)
 	}
 	generation, err := toGeneration(values[len(ks)])
 	if err != nil {
@@ -50,30 +50,69 @@ func (s *Store) getMany(ctx context.Context, ks []keys.Key, lives []rueidis.Redi
 	rs := make([]store.Read, len(ks))
 	for i := range ks {
 		rs[i].Generation = generation
-		if values[i].IsNil() {
-			continue
+		err := classify(errs.of(i), reading)
+		if err == nil {
+			err = readInto(&rs[i], values[i])
 		}
-		text, err := values[i].ToString()
-		if err != nil {
-			return nil, classify(err, reading)
+		if err == nil && rs[i].Found && len(lives) > 0 {
+			rs[i].Left, err = leftOf(lives[i])
 		}
-		if foreign(text) {
-			continue
-		}
-		if rs[i].Value, err = record.ParseValue(bytesOf(text)); err != nil {
+		switch {
+		case err == nil:
+		case len(ks) == 1:
 			return nil, err
+		default:
+			errs.set(i, len(ks), err)
 		}
-		rs[i].Found = true
 	}
-	return rs, nil
+	if errs == nil {
+		return rs, nil
+	}
+	return rs, store.JoinErrors(errs[:len(ks)])
+}
+
+// readInto reads what a key holds.
+func readInto(r *store.Read, value rueidis.RedisMessage) (err error) {
+	if value.IsNil() {
+		return nil
+	}
+	text, err := value.ToString()
+	if err != nil {
+		return classify(err, reading)
+	}
+	if foreign(text) {
+		return nil
+	}
+	r.Value, err = record.ParseValue(bytesOf(text))
+	r.Found = err == nil
+	return err
+}
+
+// nameErrors are those of several names, in their order; nil: there are none.
+type nameErrors []error
+
+func (e nameErrors) of(i int) error {
+	if e == nil {
+		return nil
+	}
+	return e[i]
+}
+
+// set sets the error of one of n names.
+func (e *nameErrors) set(i, n int, err error) {
+	if *e == nil {
+		*e = make(nameErrors, n)
+	}
+	(*e)[i] = err
 }
 
 // values reads keys, in one command where one server has them all, and the lives of
 // as many of them as there are lives.
-func (s *Store) values(ctx context.Context, names []string, lives []rueidis.RedisMessage) (values []rueidis.RedisMessage, err error) {
+func (s *Store) values(ctx context.Context, names []string, lives []rueidis.RedisMessage) (values []rueidis.RedisMessage, errs nameErrors) {
 	if s.opts.Mode == Cluster {
 		return s.scattered(ctx, names, lives)
 	}
+	var err error
 	err = s.on(ctx, names[0], call{"MGET", int64(1 + len(lives))}, func(c rueidis.Client) (err error) {
 		if len(lives) == 0 {
 			values, err = c.Do(ctx, c.B().Mget().Key(names...).Build()).ToArray()
@@ -95,26 +134,47 @@ func (s *Store) values(ctx context.Context, names []string, lives []rueidis.Redi
 		}
 		return nil
 	})
-	return values, err
+	if err != nil {
+		return nil, slices.Repeat(nameErrors{err}, len(names))
+	}
+	return values, nil
 }
 
 // scattered reads keys from the masters that have them, all at the same time.
-func (s *Store) scattered(ctx context.Context, names []string, lives []rueidis.RedisMessage) ([]rueidis.RedisMessage, error) {
+func (s *Store) scattered(ctx context.Context, names []string, lives []rueidis.RedisMessage) (values []rueidis.RedisMessage, errs nameErrors) {
 	l := s.layout.Load()
 	parts := make(map[*node][]int)
 	for i, name := range names {
 		n := l.node(name)
 		if n == nil {
-			return nil, s.noMaster(name)
+			errs.set(i, len(names), s.noMaster(name))
+			continue
 		}
 		parts[n] = append(parts[n], i)
 	}
-	values := make([]rueidis.RedisMessage, len(names))
+	values = make([]rueidis.RedisMessage, len(names))
 	var reads []func() error
+	failed := make([]error, len(parts))
+	var asked [][]int
 	for _, part := range parts {
-		reads = append(reads, func() error { return s.gather(ctx, names, part, values, lives) })
+		n := len(asked)
+		asked = append(asked, part)
+		reads = append(reads, func() error {
+			failed[n] = s.gather(ctx, names, part, values, lives)
+			return failed[n]
+		})
 	}
-	return values, together(reads...)
+	if len(reads) == 0 || together(reads...) == nil {
+		return values, errs
+	}
+	for n, err := range failed {
+		for _, i := range asked[n] {
+			if err != nil {
+				errs.set(i, len(names), err)
+			}
+		}
+	}
+	return values, errs
 }
 
 // gather reads the keys of one master, and those that moved meanwhile one by one.

@@ -34,20 +34,7 @@ func (s *Store) Refresh(ctx context.Context, r store.Refresh) (left time.Duratio
 
 // GetLives reads values, and what is left of their lives, in one trip.
 func (s *Store) GetLives(ctx context.Context, ks []keys.Key) ([]store.Read, error) {
-	lives := make([]rueidis.RedisMessage, len(ks))
-	rs, err := s.getMany(ctx, ks, lives)
-	if err != nil {
-		return nil, err
-	}
-	for i := range rs {
-		if !rs[i].Found {
-			continue
-		}
-		if rs[i].Left, err = leftOf(lives[i]); err != nil {
-			return nil, err
-		}
-	}
-	return rs, nil
+	return s.getMany(ctx, ks, make([]rueidis.RedisMessage, len(ks)))
 }
 
 // leftOf is what an answer to PTTL says of something that was just read: zero if it

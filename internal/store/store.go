@@ -228,7 +228,8 @@ type Store interface {
 	// Get reads one value together with its organisation's generation.
 	Get(ctx context.Context, k keys.Key) (Read, error)
 	// GetMany reads several values of one organisation in one round trip; the
-	// results are in the order of ks.
+	// results are in the order of ks. With a *PartialError they are those of the keys
+	// that could be read; any other error counts for all of them.
 	GetMany(ctx context.Context, ks []keys.Key) ([]Read, error)
 	// GetLives is GetMany with Read.Left.
 	GetLives(ctx context.Context, ks []keys.Key) ([]Read, error)
