@@ -12,12 +12,13 @@ import (
 
 // stats is what this program reads of GET /api/cache/stats.
 type stats struct {
-	Version       string    `json:"version"`
-	UptimeSeconds int64     `json:"uptimeSeconds"`
-	Timestamp     time.Time `json:"timestamp"`
-	Store         store     `json:"store"`
-	Journal       *journal  `json:"journal"`
-	Near          nearStats `json:"near"`
+	Version       string       `json:"version"`
+	UptimeSeconds int64        `json:"uptimeSeconds"`
+	Timestamp     time.Time    `json:"timestamp"`
+	Store         store        `json:"store"`
+	Journal       *journal     `json:"journal"`
+	Near          nearStats    `json:"near"`
+	Reclaim       reclaimStats `json:"reclaim"`
 	Kinds         map[string]struct {
 		Hits       uint64  `json:"hits"`
 		Misses     uint64  `json:"misses"`
@@ -47,7 +48,8 @@ func (a *app) statsCommand() *cobra.Command {
 		Use:   "stats",
 		Short: "Print hits, counts and latencies since the server started",
 		Long: `Prints reads by kind, operations with their latencies, the copies that the process
-keeps of what Redis has, and the journal: counts and means since the start of the
+keeps of what Redis has, the space that is given back of invalidated organisations, and
+the journal: counts and means since the start of the
 server, percentiles of the last one to two minutes.`,
 		Example: `  jackcache stats
   jackcache stats --json | jq .kinds
@@ -72,6 +74,7 @@ func (a *app) stats(ctx context.Context, c *client) error {
 		s.Store.Kind, grouped(s.Store.Keys), bytesShown(s.Store.UsedBytes), s.Cache.Cache.Config.KeyPrefix,
 		printable(s.Version), time.Duration(s.UptimeSeconds)*time.Second)
 	showNear(a.out, s.Near)
+	showReclaim(a.out, s.Reclaim)
 	showJournal(a.out, s.Journal, s.Timestamp)
 	fmt.Fprintln(a.out)
 	var kinds [][]any
