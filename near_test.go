@@ -225,11 +225,21 @@ func TestNearFrozen(t *testing.T) {
 	warm(t, "a value after it", read)
 }
 
-// Reads of a copy through what the caller keeps allocate nothing.
+// Reads of a copy through what the caller keeps allocate nothing, in no deployment.
 func TestNearHitsDoNotAllocate(t *testing.T) {
+	t.Run("standalone", func(t *testing.T) {
+		nearHitsDoNotAllocate(t, jackcache.RedisOptions{Addrs: []string{redistest.Start(t).Addr()}})
+	})
+	t.Run("cluster", func(t *testing.T) {
+		nearHitsDoNotAllocate(t, clusterOptions(redistest.StartCluster(t, redistest.ClusterOptions{Replicas: -1})))
+	})
+}
+
+func nearHitsDoNotAllocate(t *testing.T, redis jackcache.RedisOptions) {
 	kind := jackcache.NewKind[dialogue](jackcache.KindOptions{Name: "talk", TTL: time.Hour, Immutable: true})
-	a := instance(t, redistest.Start(t), copies, patient, func(o *jackcache.Options) { o.Kinds = append(o.Kinds, kind) })
-	ctx, org := t.Context(), a.Cache.Org("org-1")
+	a := instanceOf(t, redis, copies, patient, func(o *jackcache.Options) { o.Kinds = append(o.Kinds, kind) })
+	back(t, a)
+	ctx, org := t.Context(), a.Cache.Org("an organisation with a name that is long")
 	conv, ref := org.Conversation(phone(1)), kind.Ref(org, "x")
 	if _, err := conv.Append(ctx, message("m1", "hello")); err != nil {
 		t.Fatal(err)

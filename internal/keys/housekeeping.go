@@ -22,9 +22,10 @@ func (s Space) IsCanary(text string) bool {
 }
 
 const (
-	canaries = "__canary:"
-	barriers = "__barrier:"
-	seen     = "__seen:"
+	generations = "__gen:"
+	canaries    = "__canary:"
+	barriers    = "__barrier:"
+	seen        = "__seen:"
 )
 
 // Listeners returns the key of the list of processes that give copies.

@@ -206,7 +206,14 @@ func (s Space) Meta(k Key) string { return s.prefix + "__meta:{" + k.text + "}" 
 func (s Space) Load(k Key) string { return s.prefix + "__load:{" + k.text + "}" }
 
 // Generation returns the key of an organisation's generation counter.
-func (s Space) Generation(o Org) string { return s.prefix + "__gen:" + o.esc }
+func (s Space) Generation(o Org) string { return s.prefix + generations + o.esc }
+
+// AppendGeneration appends that key to dst.
+func (s Space) AppendGeneration(dst []byte, o Org) []byte {
+	dst = append(dst, s.prefix...)
+	dst = append(dst, generations...)
+	return append(dst, o.esc...)
+}
 
 // Invalidated returns the key that keeps the answer to an invalidation with a
 // token, in the Cluster slot of the generation.

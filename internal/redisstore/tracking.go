@@ -125,6 +125,10 @@ func (n *node) nudge() {
 	}
 }
 
+// generationRoom is more than the key of a generation takes, unless its organisation
+// has a very long name.
+const generationRoom = 256
+
 // Covers returns the covers of the masters that have a key and the generation
 // of its organisation. They are those of calls with a deadline: what comes over the
 // connection for long jobs is not covered.
@@ -135,7 +139,9 @@ func (s *Store) Covers(key string, o keys.Org) store.Covers {
 	}
 	c := store.Covers{Key: l.cover(key)}
 	if c.Generation = c.Key; l.slots != nil {
-		c.Generation = l.cover(s.generationOf(o))
+		// Every read of a copy asks for it: the key is not worth memory of its own.
+		var room [generationRoom]byte
+		c.Generation = l.cover(textOf(s.opts.Space.AppendGeneration(room[:0], o)))
 	}
 	return c
 }
