@@ -197,6 +197,49 @@ func TestStaleOverAHungRedis(t *testing.T) {
 	}
 }
 
+// The HardTimeout bounds the questions to a Redis that hangs, too: also those which tell
+// whether a copy may be given of which a change was told.
+func TestHardTimeoutOverAHungRedis(t *testing.T) {
+	server := redistest.Start(t)
+	const hard = 50 * time.Millisecond
+	k := jackcache.NewKind[car](jackcache.KindOptions{Name: "car", TTL: time.Minute, ServeStale: true, StaleFor: time.Hour, HardTimeout: hard})
+	redis := jackcache.RedisOptions{Addrs: []string{server.Addr()}}
+	a := instanceOf(t, redis, copies, slow, func(o *jackcache.Options) { o.Kinds = []jackcache.AnyKind{k} })
+	other := instanceOf(t, redis, slow, func(o *jackcache.Options) { o.Kinds = []jackcache.AnyKind{k} })
+	back(t, a, other)
+	org := a.Cache.Org("org-1")
+	set := func(value string) {
+		for _, id := range []string{"1", "2"} {
+			if _, err := k.Set(t.Context(), other.Cache.Org("org-1"), id, car{Make: value}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	source := func(id string) jackcache.Source {
+		e, err := k.Entry(t.Context(), org, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e.Source
+	}
+	set("old")
+	for _, id := range []string{"1", "2"} {
+		warm(t, "a value", func() jackcache.Source { return source(id) })
+	}
+	set("new") // in this order: who was told of 2 was told of 1
+	eventually(t, 10*time.Second, "the change is told", func() bool { return source("2") == jackcache.SourceShared })
+	server.Freeze()
+	defer server.Thaw()
+	load, _, finish := loading("x")
+	began := time.Now()
+	e, err := k.LoadEntry(t.Context(), org, "1", load)
+	took := time.Since(began)
+	finish()
+	if !errors.Is(err, jackcache.ErrTimeout) || took < hard || took > hard+250*time.Millisecond {
+		t.Errorf("%+v, %v after %v; want ErrTimeout after %v", e, err, took, hard)
+	}
+}
+
 // That a loader found nothing is known to all instances, until somebody writes or
 // invalidates.
 func TestNegativeTTL(t *testing.T) {

@@ -81,38 +81,38 @@ func (e *Engine) await(ctx context.Context, k keys.Key, p Policy, m miss, b boun
 	for {
 		select {
 		case <-call.Done():
-			return e.landed(ctx, k, p, m, call)
+			return e.landed(ctx, k, p, m, b, call)
 		case <-ctx.Done():
 			return Value{}, ctx.Err()
 		case <-soft:
 			soft = nil
-			if v, ok := e.rescue(ctx, k, p, m, RescueSlow); ok {
+			if v, ok := e.rescue(ctx, k, p, m, b, RescueSlow); ok {
 				return v, nil
 			}
 		case <-hard:
-			return e.overdue(ctx, k, p, m, call)
+			return e.overdue(ctx, k, p, m, b, call)
 		}
 	}
 }
 
 // overdue answers one whose hard bound has come.
-func (e *Engine) overdue(ctx context.Context, k keys.Key, p Policy, m miss, call *flight.Call[Value]) (Value, error) {
+func (e *Engine) overdue(ctx context.Context, k keys.Key, p Policy, m miss, b bounds, call *flight.Call[Value]) (Value, error) {
 	select {
 	case <-call.Done():
-		return e.landed(ctx, k, p, m, call)
+		return e.landed(ctx, k, p, m, b, call)
 	default:
 	}
-	if v, ok := e.rescue(ctx, k, p, m, RescueSlow); ok {
+	if v, ok := e.rescue(ctx, k, p, m, b, RescueSlow); ok {
 		return v, nil
 	}
 	return Value{}, fmt.Errorf("%w of %v", ErrTimeout, p.HardTimeout)
 }
 
 // landed is what came of a load that is over.
-func (e *Engine) landed(ctx context.Context, k keys.Key, p Policy, m miss, call *flight.Call[Value]) (Value, error) {
+func (e *Engine) landed(ctx context.Context, k keys.Key, p Policy, m miss, b bounds, call *flight.Call[Value]) (Value, error) {
 	v, err := call.Result()
 	if err != nil {
-		return e.rescued(ctx, k, p, m, err)
+		return e.rescued(ctx, k, p, m, b, err)
 	}
 	v.Shared = true
 	return v, nil

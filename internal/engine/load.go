@@ -58,7 +58,7 @@ func (e *Engine) GetOrLoad(ctx context.Context, k keys.Key, p Policy, load Loade
 		return v, nil
 	}
 	if m.err != nil {
-		if v, ok, err := e.unseen(ctx, k, p, m); ok || err != nil {
+		if v, ok, err := e.unseen(ctx, k, p, m, b); ok || err != nil {
 			return v, err
 		}
 	}
@@ -100,9 +100,9 @@ func (e *Engine) lookToLoad(ctx context.Context, k keys.Key, p Policy, b bounds)
 // load mends, or by a stale value. Where the kind has a SoftTimeout the loader is
 // called first; what it brought could not be kept, so that otherwise each call in
 // an outage would call it.
-func (e *Engine) unseen(ctx context.Context, k keys.Key, p Policy, m miss) (v Value, ok bool, err error) {
+func (e *Engine) unseen(ctx context.Context, k keys.Key, p Policy, m miss, b bounds) (v Value, ok bool, err error) {
 	if away(m.err) && p.SoftTimeout == 0 {
-		if v, ok = e.rescue(ctx, k, p, m, RescueAway); ok {
+		if v, ok = e.rescue(ctx, k, p, m, b, RescueAway); ok {
 			return v, true, nil
 		}
 	}

@@ -77,7 +77,7 @@ func (l *manyLoad) get(ctx context.Context, which []int) error {
 			continue
 		}
 		if m.err != nil {
-			v, ok, err := l.e.unseen(ctx, k, l.p, m)
+			v, ok, err := l.e.unseen(ctx, k, l.p, m, b)
 			if err != nil {
 				return err
 			}

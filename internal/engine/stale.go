@@ -68,10 +68,15 @@ func outlives(s near.Stale, r seenValue) bool {
 }
 
 // instead is stale for one who waits for a load, and asks the store once more where
-// only that tells what may be given. It may find a value.
-func (e *Engine) instead(ctx context.Context, k keys.Key, p Policy, m miss) (v Value, ok bool) {
+// only that tells what may be given, but not beyond the hard bound. It may find a value.
+func (e *Engine) instead(ctx context.Context, k keys.Key, p Policy, m miss, b bounds) (v Value, ok bool) {
 	v, st := e.stale(k, p, m)
 	if st == unheard {
+		if !b.hard.IsZero() {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithDeadline(ctx, b.hard)
+			defer cancel()
+		}
 		m.began = store.Now()
 		if m.seen, m.err = e.ask(ctx, k); m.err == nil {
 			if v, err := e.read(k, m.seen, p); err == nil && v.Found {
@@ -102,8 +107,8 @@ type rescues [rescueReasons]atomic.Uint64
 func (e *Engine) Rescues(r Rescue) uint64 { return e.rescues[r].Load() }
 
 // rescue gives a stale value instead of an error.
-func (e *Engine) rescue(ctx context.Context, k keys.Key, p Policy, m miss, why Rescue) (v Value, ok bool) {
-	if v, ok = e.instead(ctx, k, p, m); ok && v.Source == FromStale {
+func (e *Engine) rescue(ctx context.Context, k keys.Key, p Policy, m miss, b bounds, why Rescue) (v Value, ok bool) {
+	if v, ok = e.instead(ctx, k, p, m, b); ok && v.Source == FromStale {
 		e.rescues[why].Add(1)
 	}
 	return v, ok
@@ -111,11 +116,11 @@ func (e *Engine) rescue(ctx context.Context, k keys.Key, p Policy, m miss, why R
 
 // rescued is rescue for a load that failed: unless its caller gave up, or it said
 // that there is nothing.
-func (e *Engine) rescued(ctx context.Context, k keys.Key, p Policy, m miss, err error) (Value, error) {
+func (e *Engine) rescued(ctx context.Context, k keys.Key, p Policy, m miss, b bounds, err error) (Value, error) {
 	if !p.Stale || ctx.Err() != nil || foundNothing(err) || !loadFailed(err) {
 		return Value{}, err
 	}
-	if v, ok := e.rescue(ctx, k, p, m, RescueFailed); ok {
+	if v, ok := e.rescue(ctx, k, p, m, b, RescueFailed); ok {
 		return v, nil
 	}
 	return Value{}, err
