@@ -55,7 +55,10 @@ type KindOptions struct {
 	// and one that Redis lost comes back with the life that its write gave it.
 	Sliding bool
 	// MaxLife bounds the life of a value of a Sliding kind, from its last write, as its
-	// version tells the time: TTL to MaxTTL. Default MaxTTL. Only with Sliding.
+	// version tells the time: TTL to MaxTTL. Default MaxTTL. Only with Sliding. What
+	// GetOrLoad stores after a deletion has the version next to that of the deletion, as
+	// long as that is remembered: its MaxLife counts from there, and where it is over
+	// the value lives for its TTL.
 	MaxLife time.Duration
 	// MaxBytes bounds the JSON of a value. Default 1 MiB.
 	MaxBytes int
