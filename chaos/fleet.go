@@ -101,7 +101,7 @@ func (f *fleet) waitHealthy(ctx context.Context, limit time.Duration) (since tim
 			continue
 		}
 		if asked.After(deadline) {
-			return since, fmt.Errorf("instance %d is %q with %d pending: %q", i, h.status, h.pending, h.problems)
+			return since, fmt.Errorf("instance %d is %q over a store that is %q, with %d pending and %d to be restored: %q", i, h.status, h.store, h.pending, h.restoring, h.problems)
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):

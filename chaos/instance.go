@@ -33,6 +33,7 @@ type instance interface {
 type health struct {
 	reached   bool
 	status    string
+	store     string // its state; "up" where all of it serves
 	problems  []string
 	pending   int64 // -1: it does not tell
 	replayed  int64 // operations since its start; -1: it does not tell
@@ -45,14 +46,15 @@ type health struct {
 // and what is told for a while after it is over.
 var excused = []string{"the journal is off", "redis had lost its data"}
 
-// good tells whether it is healthy with nothing pending or to be restored.
+// good tells whether it is healthy over a store that serves, with nothing pending or to
+// be restored.
 func (h health) good() bool {
 	for _, p := range h.problems {
 		if !slices.ContainsFunc(excused, func(e string) bool { return strings.HasPrefix(p, e) }) {
 			return false
 		}
 	}
-	return h.reached && (h.status == "healthy" || len(h.problems) > 0) && h.pending <= 0 && h.restoring == 0
+	return h.reached && h.store == "up" && (h.status == "healthy" || len(h.problems) > 0) && h.pending <= 0 && h.restoring == 0
 }
 
 // content is what a message says: about as much as a customer writes.

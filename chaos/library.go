@@ -192,10 +192,10 @@ func (l *library) health(context.Context) health {
 	h := a.Cache.Health()
 	j := h.Journal
 	if j.Mode == "" {
-		return health{reached: true, status: string(h.Status), problems: h.Problems, pending: -1, replayed: -1}
+		return health{reached: true, status: string(h.Status), store: h.Store.State, problems: h.Problems, pending: -1, replayed: -1}
 	}
 	return health{
-		reached: true, status: string(h.Status), problems: h.Problems,
+		reached: true, status: string(h.Status), store: h.Store.State, problems: h.Problems,
 		pending: j.Pending, replayed: int64(j.Replayed), restoring: int64(j.Restoring), setAside: j.SetAside, expired: int64(j.Expired),
 	}
 }

@@ -251,6 +251,7 @@ func (p *process) health(ctx context.Context) health {
 		return health{pending: -1, replayed: -1}
 	}
 	h := health{reached: true, status: gjson.GetBytes(answer, "status").Str, pending: -1, replayed: -1}
+	h.store = gjson.GetBytes(answer, "store.state").Str
 	for _, text := range gjson.GetBytes(answer, "problems").Array() {
 		h.problems = append(h.problems, text.Str)
 	}
