@@ -12,13 +12,13 @@ import (
 
 var jackcacheValue = &peer{
 	name: "jackcache, value", hands: "copy, decoded by sonic",
-	open:     func(c config) (peerClient, error) { return openJackcache(c, false) },
+	open:     func(c config) (peerClient, error) { return openJackcache(c, false, valueWeight) },
 	declines: map[string]string{"append": "values are written whole; what is appended to is a conversation"},
 }
 
 var jackcacheTalk = &peer{
 	name: "jackcache, conversation", hands: "copy, scanned by gjson", speaks: true,
-	open:     func(c config) (peerClient, error) { return openJackcache(c, true) },
+	open:     func(c config) (peerClient, error) { return openJackcache(c, true, talkWeight) },
 	declines: map[string]string{"stampede": "conversations are not loaded; values are"},
 }
 
@@ -33,10 +33,17 @@ type jackcacheClient struct {
 // jackcacheTalks keeps talks as conversations.
 type jackcacheTalks struct{ jackcacheClient }
 
-func openJackcache(c config, conversations bool) (peerClient, error) {
+// What a copy of a talk counts, decoded with what keeping it costs: the budget of the
+// near tier is in bytes, and it has room for as many as the others keep.
+const (
+	valueWeight = 9_500
+	talkWeight  = 15_500
+)
+
+func openJackcache(c config, conversations bool, weight int64) (peerClient, error) {
 	o := jackcache.Options{
 		DataDir: c.Dir, Redis: &jackcache.RedisOptions{Addrs: []string{c.Addr}},
-		Kinds: []jackcache.AnyKind{talkKind}, LocalBytes: max(1<<16, int64(c.Near)*nearBytes),
+		Kinds: []jackcache.AnyKind{talkKind}, Near: jackcache.NearOptions{MaxBytes: int64(c.Near) * weight, Share: 1},
 		Logger: slog.New(slog.DiscardHandler),
 	}
 	if !c.Hurried {
