@@ -114,13 +114,28 @@ func (e *Engine) MessagesAt(ctx context.Context, k *keys.Key, h *near.Handle, la
 
 // messages is Messages of the store, and keeps a copy.
 func (e *Engine) messages(ctx context.Context, k keys.Key, last int) (log Log, err error) {
-	keeps := e.copies.tier != nil && e.cfg.NearLogs > 0
-	var l near.Lease
-	if keeps {
-		l = e.lease(k)
-	}
 	ctx, end := e.begin(ctx, OpMessages, k.Type())
 	defer end(&err)
+	if e.copies.tier == nil || e.cfg.NearLogs <= 0 {
+		return e.askedLog(ctx, k, last)
+	}
+	l := e.lease(k)
+	t, shared := e.logs.join(e, k, l, last)
+	if shared {
+		if log, kept := t.await(ctx); kept {
+			return log, nil
+		}
+		return e.askedLog(ctx, k, last)
+	}
+	defer func() { e.logs.end(k, t, log, err == nil && log.Source == FromShared && !log.Partial) }()
+	if log, err = e.askedLog(ctx, k, last); err == nil {
+		e.keepLog(k, last, e.cfg.NearLogs, l, &log)
+	}
+	return log, err
+}
+
+// askedLog is what the store answers, completed by what this instance knows.
+func (e *Engine) askedLog(ctx context.Context, k keys.Key, last int) (log Log, err error) {
 	for again := true; again; {
 		log = Log{Source: FromShared}
 		begun := e.outset(k)
@@ -143,9 +158,6 @@ func (e *Engine) messages(ctx context.Context, k keys.Key, last int) (log Log, e
 		if log.Source != FromShared {
 			log.Age = e.sinceWritten(newest)
 		}
-	}
-	if keeps {
-		e.keepLog(k, last, e.cfg.NearLogs, l, &log)
 	}
 	return log, nil
 }

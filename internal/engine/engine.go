@@ -89,6 +89,8 @@ type Engine struct {
 	rescues     rescues
 	journaling  // zero: there is no journal
 	copies      copies
+	logs        trips[Log]
+	values      trips[looked]
 	refreshes   refreshes
 	reclaims    reclaimer
 

@@ -38,8 +38,10 @@ type line struct {
 	applying func(store.Op)
 	// reading is called during each read of one value; nil: nothing is.
 	reading func()
-	hangs   atomic.Bool  // it does not answer
-	trips   atomic.Int64 // reads of values
+	// answered is called after the store has answered a read of one key; nil: nothing is.
+	answered func()
+	hangs    atomic.Bool  // it does not answer
+	trips    atomic.Int64 // reads of values
 }
 
 var errAway = fmt.Errorf("%w: cut off", store.ErrUnavailable)
@@ -58,7 +60,23 @@ func (l *line) Get(ctx context.Context, k keys.Key) (store.Read, error) {
 	}
 	r, err := l.Memory.Get(ctx, k)
 	r.Left = 0 // it was not asked for
+	if l.answered != nil {
+		l.answered()
+	}
 	return r, err
+}
+
+func (l *line) Messages(ctx context.Context, k keys.Key, last int) (store.Log, error) {
+	l.trips.Add(1)
+	if l.hangs.Load() {
+		<-ctx.Done()
+		return store.Log{}, errAway
+	}
+	log, err := l.Memory.Messages(ctx, k, last)
+	if l.answered != nil {
+		l.answered()
+	}
+	return log, err
 }
 
 func (l *line) GetMany(ctx context.Context, ks []keys.Key) ([]store.Read, error) {

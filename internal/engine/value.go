@@ -105,16 +105,33 @@ func (e *Engine) GetAt(ctx context.Context, k *keys.Key, h *near.Handle, p *Poli
 
 // look reads a value of the store, and keeps a copy.
 func (e *Engine) look(ctx context.Context, k keys.Key, p Policy) (r seenValue, v Value, err error) {
-	keeps := e.keeps(p)
-	var l near.Lease
-	if keeps {
-		l = e.lease(k)
+	if !e.keeps(p) {
+		return e.lookUp(ctx, k, p, nil)
 	}
+	l := e.lease(k)
+	t, shared := e.values.join(e, k, l, 0)
+	if shared {
+		ctx, cancel := context.WithTimeout(ctx, e.cfg.Timeout) // of both
+		defer cancel()
+		if got, ok := t.await(ctx); ok {
+			e.wasRead(k, p, got.seen, &got.value)
+			return got.seen, got.value, nil
+		}
+		return e.lookUp(ctx, k, p, nil)
+	}
+	defer func() {
+		e.values.end(k, t, looked{r, v}, err == nil && r.source == FromShared)
+	}()
+	return e.lookUp(ctx, k, p, &l)
+}
+
+// lookUp reads a value of the store, and keeps a copy under a lease; nil: it keeps none.
+func (e *Engine) lookUp(ctx context.Context, k keys.Key, p Policy, l *near.Lease) (r seenValue, v Value, err error) {
 	if r, err = e.seen(ctx, k, p); err != nil {
 		return r, Value{}, err
 	}
-	if v, err = e.read(k, r, p); err == nil && keeps {
-		e.keepValue(k, p, l, r, &v)
+	if v, err = e.read(k, r, p); err == nil && l != nil {
+		e.keepValue(k, p, *l, r, &v)
 	}
 	if err == nil {
 		e.wasRead(k, p, r, &v)

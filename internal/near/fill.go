@@ -61,6 +61,16 @@ func (t *Tier) keeps(name string) bool {
 	return ok && !strings.HasPrefix(rest, housekeeping)
 }
 
+// Shares reports whether what is being read under the lease read may be given to somebody
+// who begins to read the same now, and has just taken the lease of it: nothing was told
+// of since that read began, and it is proven, as for a copy, that it would have been.
+func (t *Tier) Shares(read, now Lease) bool {
+	c := read.covers
+	at := store.Now()
+	return read.proven && c == now.covers && read.key == now.key && read.objection() == kept &&
+		c.Key.Fresh(read.keyEpoch, at, t.bound) && c.Generation.Fresh(read.genEpoch, at, t.bound)
+}
+
 // Fill keeps what was read of k under a lease of it, and reports whether it did. It
 // does not if something was told of the key or of its organisation's generation
 // since the lease, or might have been and was not heard; if a copy of a later

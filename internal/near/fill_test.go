@@ -186,3 +186,46 @@ func TestComparedUnderTheLock(t *testing.T) {
 		}
 	}
 }
+
+// TestShares: what is being read is given to others as long as a copy of it would be.
+func TestShares(t *testing.T) {
+	const bound = 20 * time.Millisecond
+	f := newFixture(t, Options{Bound: bound})
+	k := f.key("a", "1")
+	for _, late := range []*store.Cover{f.c.Key, f.c.Generation} {
+		prove(f.c.Key)
+		prove(f.c.Generation)
+		read := f.Lease(k, f.c)
+		if f.Shares(read, f.Lease(f.key("a", "2"), f.c)) {
+			t.Fatal("with a reader of another key")
+		}
+		if f.Shares(read, f.Lease(k, store.Covers{Key: f.c.Key, Generation: new(store.Cover)})) {
+			t.Fatal("with a reader whose calls go elsewhere")
+		}
+		if f.Shares(Lease{}, Lease{}) {
+			t.Fatal("without leases")
+		}
+		// From now on one of them proves nothing more.
+		last := store.Now()
+		poll(t, func() bool {
+			for _, c := range []*store.Cover{f.c.Key, f.c.Generation} {
+				if c != late {
+					prove(c)
+				}
+			}
+			before := store.Now()
+			shares := f.Shares(read, f.Lease(k, f.c))
+			if shares && before-last >= int64(bound) {
+				t.Fatalf("shared %v after the last proof", time.Duration(before-last))
+			}
+			return !shares && store.Now()-last >= int64(bound)
+		})
+	}
+	read := f.Lease(k, f.c)
+	f.c.Key.Break()
+	prove(f.c.Key)
+	prove(f.c.Generation)
+	if f.Shares(read, f.Lease(k, f.c)) {
+		t.Error("over a break")
+	}
+}
