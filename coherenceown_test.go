@@ -115,6 +115,7 @@ func TestOwnWritesUntold(t *testing.T) {
 func TestOwnWritesWait(t *testing.T) {
 	for _, w := range ownWrites {
 		t.Run(w.name, func(t *testing.T) {
+			t.Parallel() // most of it is waiting
 			server := redistest.Start(t)
 			as, fs := faulty(t, standalone(server), 1, func(o *jackcache.Options) { o.Near.Freshness = time.Minute })
 			a, ctx := as[0], t.Context()
@@ -212,7 +213,7 @@ func TestNothingFreshUntold(t *testing.T) {
 		m.set("x", 2*n+1)
 		written := time.Now()
 		var age time.Duration
-		eventually(t, 5*time.Second, "the new value", func() bool {
+		eventually(t, 20*time.Second, "the new value", func() bool {
 			for range 100 {
 				age = time.Since(written)
 				if string(m.read("x").Value) == strconv.Itoa(2*n+1) {
@@ -286,9 +287,12 @@ func TestNearAbsent(t *testing.T) {
 		if _, err := a.Cache.Org("org-1").Conversation(phone(n)).Append(ctx, message("m", "hi")); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, freshness, "the others see it", func() bool {
+		follows(t, freshness, "the others see it", func() (current, near bool) {
+			was := b.Cache.Stats().Near.Fresh
 			_, err := b.Kinds.AgentConfig.Get(ctx, org, id)
-			return err == nil && len(idsOf(t, conv)) == 1
+			absent := err != nil && b.Cache.Stats().Near.Fresh > was
+			got, err2 := conv.Messages(ctx, jackcache.ReadOptions{})
+			return err == nil && err2 == nil && len(got.Messages) == 1, absent || len(got.Messages) == 0 && got.Source == jackcache.SourceNear
 		})
 	}
 }

@@ -10,9 +10,6 @@ import (
 	"github.com/jackcache/jackcache/internal/redistest"
 )
 
-// steady sets a budget that a busy machine keeps.
-func steady(o *jackcache.Options) { o.Budget = 250 * time.Millisecond }
-
 // nobody is an address at which nothing listens.
 func nobody(t *testing.T) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -27,15 +24,15 @@ func nobody(t *testing.T) string {
 var worlds = map[string]func(t *testing.T) *world{
 	"with redis": func(t *testing.T) *world {
 		server := redistest.Start(t)
-		w := &world{a: instance(t, server, steady)}
+		w := &world{a: instance(t, server, patient)}
 		w.away = func() { server.Freeze(); away(w.T, w.a) }
 		w.back = func() { server.Thaw(); back(w.T, w.a) }
-		w.later = func() *assistant.Assistant { back(w.T, w.a); return instance(w.T, server, steady) }
+		w.later = func() *assistant.Assistant { back(w.T, w.a); return instance(w.T, server, patient) }
 		return w
 	},
 	"without redis": func(t *testing.T) *world {
 		redis := jackcache.RedisOptions{Addrs: []string{nobody(t)}}
-		w := &world{a: instanceOf(t, redis, steady), alone: true}
+		w := &world{a: instanceOf(t, redis, patient), alone: true}
 		w.later = func() *assistant.Assistant { return again(w.T, redis, w.a.Cache.DataDir()) }
 		return w
 	},
@@ -46,7 +43,7 @@ var worlds = map[string]func(t *testing.T) *world{
 // again and again, one of it at each step.
 func failing(t *testing.T) *world {
 	server := redistest.Start(t)
-	w := &world{a: instance(t, server, steady)}
+	w := &world{a: instance(t, server, patient)}
 	restart := func() {
 		if err := server.Restart(); err != nil {
 			w.Error(err)
@@ -73,7 +70,7 @@ func failing(t *testing.T) *world {
 	w.later = func() *assistant.Assistant {
 		up()
 		back(w.T, w.a)
-		return instance(w.T, server, steady)
+		return instance(w.T, server, patient)
 	}
 	return w
 }

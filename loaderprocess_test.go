@@ -54,7 +54,7 @@ func runLoader(ctx context.Context, in io.Reader, out io.Writer) error {
 	redis := os.Getenv(loaderRedis)
 	c, err := jackcache.Open(ctx, jackcache.Options{
 		DataDir: os.Getenv(loaderDir), Redis: &jackcache.RedisOptions{Addrs: []string{redis}},
-		Budget: 500 * time.Millisecond, Kinds: []jackcache.AnyKind{cars}, Logger: slog.New(slog.DiscardHandler),
+		Budget: 5 * time.Second, Kinds: []jackcache.AnyKind{cars}, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return err
@@ -245,7 +245,7 @@ func TestOneLoadAcrossProcesses(t *testing.T) {
 func TestOneMoreLoadForAKilledProcess(t *testing.T) {
 	server := redistest.Start(t)
 	holder, others := startLoader(t, server), []*loaderProcess{startLoader(t, server), startLoader(t, server), startLoader(t, server)}
-	holder.do(stampede{ID: "1", Callers: 10, Takes: 4 * time.Second})
+	holder.do(stampede{ID: "1", Callers: 10, Takes: 9 * time.Second})
 	holder.says("loading")
 	for _, p := range others {
 		p.do(stampede{ID: "1", Callers: 250, Takes: 100 * time.Millisecond})

@@ -91,7 +91,7 @@ func TestReclaim(t *testing.T) {
 					}
 				})
 			}
-			eventually(t, 30*time.Second, "one is given back, but for what is written", func() bool {
+			eventually(t, 2*time.Minute, "one is given back, but for what is written", func() bool {
 				s := a.Cache.Stats().Reclaim
 				return s.Queued == 0 && s.Scans > 0 && keysOf(t, place.servers, "two") == 0
 			})
@@ -152,7 +152,7 @@ func TestReclaimWaitsForRedis(t *testing.T) {
 // It can be off, and the embedded store needs none.
 func TestReclaimOff(t *testing.T) {
 	server := redistest.Start(t)
-	a := instance(t, server, func(o *jackcache.Options) { o.ReclaimRate = -1 })
+	a := instance(t, server, patient, func(o *jackcache.Options) { o.ReclaimRate = -1 })
 	if err := a.Cache.Org("one").Invalidate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
