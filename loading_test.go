@@ -138,7 +138,8 @@ func TestStaleAfterItsLife(t *testing.T) {
 			}
 		}
 	}
-	if s := b.Stats().Stale; s.Failed < 7 || s.Slow != 1 {
+	// A loader that fails is a slow one where this process gets no turn for the SoftTimeout.
+	if s := b.Stats().Stale; s.Failed == 0 || s.Slow == 0 || s.Failed+s.Slow < 8 {
 		t.Errorf("counted are %+v", s)
 	}
 }
@@ -291,9 +292,9 @@ func TestNegativeTTL(t *testing.T) {
 	if v, err := k.GetOrLoad(t.Context(), a, "1", finds("x")); err != nil || v.Make != "set" {
 		t.Errorf("who wrote it gets %+v, %v", v, err)
 	}
-	eventually(t, time.Second, "the other instance has it", func() bool {
-		v, err := k.GetOrLoad(t.Context(), b, "1", finds("x"))
-		return err == nil && v.Make == "set"
+	follows(t, jackcache.DefaultFreshness, "the other instance has it", func() (current, near bool) {
+		e, err := k.LoadEntry(t.Context(), b, "1", finds("x"))
+		return err == nil && e.Value.Make == "set", e.Source == jackcache.SourceNear
 	})
 	if err := k.Delete(t.Context(), b, "1"); err != nil {
 		t.Fatal(err)
@@ -308,10 +309,10 @@ func TestNegativeTTL(t *testing.T) {
 	if err := b.Invalidate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, time.Second, "the loader is called after an invalidation", func() bool {
-		v, err := k.GetOrLoad(t.Context(), a, "1", finds("new"))
-		return err == nil && v.Make == "new"
-	})
+	// An invalidation that has returned has been seen by all.
+	if v, err := k.GetOrLoad(t.Context(), a, "1", finds("new")); err != nil || v.Make != "new" {
+		t.Errorf("after an invalidation: %+v, %v", v, err)
+	}
 }
 
 // Several ids are loaded by one call, whatever the store.

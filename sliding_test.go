@@ -28,7 +28,13 @@ func with(k jackcache.AnyKind) func(*jackcache.Options) {
 // calls is how often a server was sent a command, in scripts and outside.
 func calls(t testing.TB, server *redistest.Server, command string) int {
 	t.Helper()
-	_, rest, found := strings.Cut(do(t, server, "INFO", "commandstats"), "cmdstat_"+command+":calls=")
+	return callsIn(t, do(t, server, "INFO", "commandstats"), command)
+}
+
+// callsIn is calls by what a server told.
+func callsIn(t testing.TB, stats, command string) int {
+	t.Helper()
+	_, rest, found := strings.Cut(stats, "cmdstat_"+command+":calls=")
 	if !found {
 		return 0
 	}
@@ -63,13 +69,17 @@ func TestSliding(t *testing.T) {
 		warm(t, "the value", func() jackcache.Source { e, _ := kind.Entry(ctx, a.Cache.Org("org-1"), "x"); return e.Source })
 	}
 	// The list of those who give copies is prolonged by an HSET and a PEXPIREAT.
-	prolonged := func() int { return calls(t, server, "pexpireat") - calls(t, server, "hset") }
+	prolonged := func() int {
+		stats := do(t, server, "INFO", "commandstats")
+		return callsIn(t, stats, "pexpireat") - callsIn(t, stats, "hset")
+	}
 	refreshes, reads := prolonged(), calls(t, server, "mget")
 	var near, other, gone atomic.Int64
 	var refs []jackcache.Ref[string]
 	for _, a := range as {
 		refs = append(refs, kind.Ref(a.Cache.Org("org-1"), "x"))
 	}
+	began := time.Now()
 	openloop.Run(openloop.Schedule{Callers: len(as), Rate: rate, For: ttls * ttl}, func(caller, _ int) error {
 		switch e, err := refs[caller].Entry(ctx); {
 		case err != nil:
@@ -83,6 +93,7 @@ func TestSliding(t *testing.T) {
 		return nil
 	})
 	refreshes, reads = prolonged()-refreshes, calls(t, server, "mget")-reads
+	most := int(4*time.Since(began)/ttl) + 1
 	t.Logf("%d reads of copies, %d others; in %d TTLs %d lives prolonged, %d times read of redis", near.Load(), other.Load(), ttls, refreshes, reads)
 	if gone.Load() > 0 {
 		t.Errorf("%d of %d reads found nothing", gone.Load(), near.Load()+other.Load()+gone.Load())
@@ -90,7 +101,7 @@ func TestSliding(t *testing.T) {
 	if near.Load() < 9*other.Load() {
 		t.Errorf("%d reads of copies, %d others", near.Load(), other.Load())
 	}
-	if refreshes < ttls-1 || refreshes > 4*ttls+1 {
+	if refreshes < ttls-1 || refreshes > most {
 		t.Errorf("%d lives prolonged in %d TTLs", refreshes, ttls)
 	}
 	eventually(t, 5*ttl, "the value goes", func() bool { return do(t, server, "EXISTS", as[0].Cache.KeyPrefix()+"session:org-1:x") == "0" })
@@ -104,7 +115,8 @@ func TestSlidingCopy(t *testing.T) {
 	const ttl = 20 * time.Second
 	server := redistest.Start(t)
 	kind := session(ttl, 0)
-	a := instance(t, server, copies, patient, with(kind))
+	// A pause of the process ends no copy by itself.
+	a := instance(t, server, copies, patient, with(kind), func(o *jackcache.Options) { o.Near.Freshness = time.Minute })
 	ctx, ref := t.Context(), kind.Ref(a.Cache.Org("org-1"), "x")
 	if _, err := kind.Set(ctx, a.Cache.Org("org-1"), "x", "here"); err != nil {
 		t.Fatal(err)
@@ -130,8 +142,7 @@ func TestSlidingCopy(t *testing.T) {
 	}
 	eventually(t, ttl/4, "the life is longer", func() bool { return endOf(t, server, a.Cache.KeyPrefix()+"session:org-1:x").After(end) })
 	eventually(t, ttl/4, "one longer life was asked for", func() bool { return a.Cache.Stats().Refreshes.Done == 1 })
-	reading := testing.AllocsPerRun(1000, func() { read() })
-	if reading > 0 {
+	if reading := allocations(1000, func() { read() }); reading > 0 {
 		t.Errorf("a read of a copy allocates %v times", reading)
 	}
 }
@@ -158,16 +169,31 @@ func endOf(t *testing.T, server *redistest.Server, key string) time.Time {
 // However often a value is read, from a copy or from Redis, it does not outlive its
 // MaxLife, and it reaches it.
 func TestSlidingMaxLife(t *testing.T) {
-	const ttl, most = time.Second, 2500 * time.Millisecond
 	server := unswept(t)
-	kind := session(ttl, most)
+	kind := session(slidingTTL, slidingMost)
 	a := instance(t, server, copies, patient, with(kind))
-	ctx, ref := t.Context(), kind.Ref(a.Cache.Org("org-1"), "x")
-	v, err := kind.Set(ctx, a.Cache.Org("org-1"), "x", "here")
+	// Redis may get no turn for as long as a life takes that is to be prolonged; not
+	// each time.
+	for i := range 3 {
+		if reachesMaxLife(t, a, kind, strconv.Itoa(i)) {
+			return
+		}
+	}
+	t.Error("gone before its longest life, each time")
+}
+
+const slidingTTL, slidingMost = time.Second, 2500 * time.Millisecond
+
+// reachesMaxLife reads a value until it is gone, and reports whether that was at the
+// end of its longest life. It fails the test if it was later.
+func reachesMaxLife(t *testing.T, a *assistant.Assistant, kind *jackcache.Kind[string], id string) bool {
+	t.Helper()
+	ctx, ref := t.Context(), kind.Ref(a.Cache.Org("org-1"), id)
+	v, err := kind.Set(ctx, a.Cache.Org("org-1"), id, "here")
 	if err != nil {
 		t.Fatal(err)
 	}
-	end := v.WrittenAt().Add(most)
+	end := v.WrittenAt().Add(slidingMost)
 	near, last, gap := 0, time.Now(), time.Duration(0)
 	for tick := time.NewTicker(time.Millisecond); ; <-tick.C {
 		began := time.Now()
@@ -186,12 +212,9 @@ func TestSlidingMaxLife(t *testing.T) {
 			t.Fatalf("%v after its longest life it is there, from %v", began.Sub(end), e.Source)
 		}
 	}
-	if early := time.Until(end); early > 20*time.Millisecond && gap < ttl/2 {
-		t.Errorf("gone %v before its longest life, read every %v at least", early, gap)
-	}
-	if near == 0 {
-		t.Error("no read was answered by a copy")
-	}
+	early := time.Until(end)
+	t.Logf("gone %v before its longest life, read every %v at least, %d times from a copy", early, gap, near)
+	return early <= 20*time.Millisecond && near > 0
 }
 
 // A copy of a conversation does not outlive what Redis has: its life is bounded from
@@ -202,16 +225,33 @@ func TestConversationCopyEndsWithIt(t *testing.T) {
 	a := instance(t, server, copies, patient, func(o *jackcache.Options) {
 		o.Conversation.TTL, o.Conversation.MaxLife = time.Hour, most
 	})
-	ctx, conv := t.Context(), a.Cache.Org("org-1").Conversation("+16049085474")
+	// This process may get no turn for what is left of the life; not each time.
+	for i := range 5 {
+		if copyEndsWithIt(t, server, a, phone(i), most) > 0 {
+			return
+		}
+	}
+	t.Error("no read was answered by a copy")
+}
+
+// copyEndsWithIt reads a conversation until it is gone, and returns how often a copy
+// answered after its second message. It fails the test if it was there too long.
+func copyEndsWithIt(t *testing.T, server *redistest.Server, a *assistant.Assistant, phone string, most time.Duration) (near int) {
+	t.Helper()
+	ctx, conv := t.Context(), a.Cache.Org("org-1").Conversation(phone)
 	if _, err := conv.Append(ctx, message("first", "hi")); err != nil {
 		t.Fatal(err)
 	}
-	end := endOf(t, server, a.Cache.KeyPrefix()+"conversationContexts:org-1:16049085474")
+	key := a.Cache.KeyPrefix() + "conversationContexts:org-1:" + strings.TrimPrefix(phone, "+")
+	end := endOf(t, server, key)
 	eventually(t, time.Minute, "most of the life", func() bool { return time.Until(end) < most/4 })
 	if _, err := conv.Append(ctx, message("second", "hi")); err != nil {
 		t.Fatal(err)
 	}
-	near := 0
+	if text, err := server.Do("LLEN", key); err != nil || text != "2" {
+		t.Logf("it was gone before its second message: %s, %v", text, err)
+		return 0
+	}
 	for tick := time.NewTicker(time.Millisecond); ; <-tick.C {
 		began := time.Now()
 		got, err := conv.Messages(ctx, jackcache.ReadOptions{})
@@ -228,9 +268,7 @@ func TestConversationCopyEndsWithIt(t *testing.T) {
 			t.Fatalf("%v after its end it is there, from %v", began.Sub(end), got.Source)
 		}
 	}
-	if near == 0 {
-		t.Error("no read was answered by a copy")
-	}
+	return near
 }
 
 // While Redis does not answer, longer lives are dropped and counted, and what is read
@@ -276,8 +314,9 @@ func TestSlidingOutage(t *testing.T) {
 	}
 	// The writer has it from its journal, as old as the write.
 	away(t, writer)
+	least := time.Since(written.WrittenAt())
 	e, err := kind.Entry(ctx, writer.Cache.Org("org-1"), "x")
-	if since := time.Since(written.WrittenAt()); err != nil || e.Source != jackcache.SourceStale || e.Age > since || e.Age < since-time.Second {
+	if since := time.Since(written.WrittenAt()); err != nil || e.Source != jackcache.SourceStale || e.Age > since || e.Age < least-time.Second {
 		t.Errorf("%+v, %v; it was written %v ago", e, err, since)
 	}
 	if pending := a.Cache.Stats().Journal.Pending; pending != 0 {
@@ -313,11 +352,14 @@ func TestSlidingWithoutRedis(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := k.Get(ctx, org, "x"); (err != nil || many[0].Version == "") && gap < ttl/2 {
+			_, err = k.Get(ctx, org, "x")
+			gap = max(gap, time.Since(last))
+			if (err != nil || many[0].Version == "") && gap < ttl/2 {
 				t.Fatalf("%s: %v, %+v after %v", k.Info().Name, err, many, time.Since(began))
 			}
 		}
-		if _, err := fixed.Get(ctx, org, "x"); err == nil && time.Since(began) > 2*ttl {
+		after := time.Since(began)
+		if _, err := fixed.Get(ctx, org, "x"); err == nil && after > 2*ttl {
 			t.Fatal("a life that does not slide is not over")
 		}
 	}
