@@ -2,6 +2,7 @@ package jackcache_test
 
 import (
 	"net"
+	"strconv"
 	"testing"
 	"time"
 
@@ -12,12 +13,12 @@ import (
 
 // nobody is an address at which nothing listens.
 func nobody(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	t.Helper()
+	port, err := redistest.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = l.Close() }() // its address is what is wanted
-	return l.Addr().String()
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 }
 
 // worlds are where the fifteen checks are run.

@@ -15,6 +15,10 @@ import (
 // failover to be known everywhere.
 const joinTime = 30 * time.Second
 
+// failoverAgain is when a replica is asked again to take its master's place: a node
+// that was busy may have let the time pass within which it has to be done, 5 s.
+const failoverAgain = 6 * time.Second
+
 // ClusterOptions are those of a Cluster.
 type ClusterOptions struct {
 	Masters  int // 0 means 3
@@ -268,7 +272,12 @@ func (c *Cluster) Failover(replica *Server) error {
 	if _, err := replica.Do("CLUSTER", "FAILOVER"); err != nil {
 		return fmt.Errorf("fail over to %s: %w", replica.Addr(), err)
 	}
+	asked := time.Now()
 	err := poll(joinTime, func() error {
+		if time.Since(asked) > failoverAgain {
+			_, _ = replica.Do("CLUSTER", "FAILOVER") // refused where it is the master by now
+			asked = time.Now()
+		}
 		views, err := c.views()
 		if err != nil {
 			return err

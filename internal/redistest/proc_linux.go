@@ -1,10 +1,12 @@
 package redistest
 
 import (
+	"net"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -17,6 +19,25 @@ const clockTick = time.Second / 100
 // ends, so that a test that panics or is killed leaves no server behind.
 func dieWithParent(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+}
+
+// reserved are listeners whose names say which ports this process has.
+var reserved struct {
+	mu  sync.Mutex
+	all []net.Listener // guarded by mu
+}
+
+// reserve takes a port until this process ends, and reports whether no other one,
+// and nobody here, had it. The name is in the network namespace, as the port is.
+func reserve(port int) bool {
+	l, err := net.Listen("unix", "@jackcache-test-port-"+strconv.Itoa(port))
+	if err != nil {
+		return false
+	}
+	reserved.mu.Lock()
+	defer reserved.mu.Unlock()
+	reserved.all = append(reserved.all, l)
+	return true
 }
 
 // cpuTime reads utime and stime from proc_pid_stat(5).

@@ -92,11 +92,13 @@ func closeAll(servers []*Server) {
 }
 
 // FreePort returns a loopback port that nobody listens on and that has a free
-// port for a Cluster bus above it.
+// port for a Cluster bus above it. No other call returns it as long as this
+// process lives, in whatever process of this host: a server may be down for a
+// while, and a test may want nobody to listen.
 func FreePort() (int, error) {
 	for range 1000 {
 		port := minPort + rand.IntN(maxPort-minPort+1)
-		if free(port) && free(port+busOffset) {
+		if free(port) && free(port+busOffset) && reserve(port) {
 			return port, nil
 		}
 	}
