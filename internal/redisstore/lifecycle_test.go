@@ -210,7 +210,8 @@ func TestMastersComeAndGo(t *testing.T) {
 	var d dialer
 	s := openWith(t, servers[0].Addr(), d.option)
 	settled(t, s)
-	steady := d.open.Load()
+	const steady = 2 // one for calls and one for jobs; that to find out what is offered ends
+	soon(t, "it has its connections", func() bool { return d.open.Load() == steady })
 	for i := range 10 {
 		addr := servers[(i+1)%2].Addr()
 		former := s.layout.Load().masters[0]
@@ -257,7 +258,8 @@ func TestRelink(t *testing.T) {
 	var d dialer
 	s := openWith(t, server.Addr(), func(o *Options) { o.Dial, o.Connections = d.dial, 2 })
 	settled(t, s)
-	steady := d.open.Load()
+	const steady = 3 // two for calls and one for jobs; that to find out what is offered ends
+	soon(t, "it has its connections", func() bool { return d.open.Load() == steady })
 	n, err := s.newNode(server.Addr()) // nobody probes it
 	if err != nil {
 		t.Fatal(err)

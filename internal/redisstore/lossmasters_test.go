@@ -103,7 +103,8 @@ func TestLossSentinelFailover(t *testing.T) {
 	t.Parallel()
 	trio := redistest.StartSentinel(t, redistest.SentinelOptions{})
 	l := startLoad(t, 16, redisstore.Options{Mode: redisstore.Sentinel, Addrs: trio.Addrs(), Master: trio.MasterName()})
-	for range 2 {
+	// What is lost between a promotion and the end of the former master is chance.
+	for round := 0; round < 2 || l.lost.Load() == 0 && round < 6; round++ {
 		l.settled()
 		l.written(500)
 		l.beaten(trio.Master())

@@ -1,9 +1,12 @@
 package redisstore
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
+	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -75,7 +78,13 @@ func TestCallersWhoLeave(t *testing.T) {
 // comes later was never sent.
 func TestCloseWhileFrozen(t *testing.T) {
 	server := redistest.Start(t)
-	s := openNode(t, server.Addr())
+	sent := make(chan struct{})
+	s := openWith(t, server.Addr(), func(o *Options) {
+		o.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
+			c, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+			return telling{Conn: c, what: []byte(":lead:"), tell: sync.OnceFunc(func() { close(sent) })}, err
+		}
+	})
 	space, org := s.opts.Space, mustOrg(t, "a")
 	op := store.Op{
 		Action: store.Set, Key: space.Key("lead", org, keys.NoID), Version: clock.New(nil, 1, nil).Now(),
@@ -87,8 +96,7 @@ func TestCloseWhileFrozen(t *testing.T) {
 		_, err := s.Apply(context.Background(), op)
 		done <- err
 	}()
-	for s.layout.Load().masters[0].waiting.Load() == 0 {
-	}
+	<-sent
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if err := s.Close(ctx); err == nil {
@@ -101,6 +109,21 @@ func TestCloseWhileFrozen(t *testing.T) {
 		t.Errorf("a call after close: %v, want ErrUnavailable", err)
 	}
 	server.Thaw()
+}
+
+// telling is a connection that tells when something is written.
+type telling struct {
+	net.Conn
+	what []byte
+	tell func()
+}
+
+func (c telling) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	if bytes.Contains(b, c.what) {
+		c.tell()
+	}
+	return n, err
 }
 
 func mustOrg(t *testing.T, id string) keys.Org {

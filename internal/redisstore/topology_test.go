@@ -95,6 +95,7 @@ func TestOneDeadShard(t *testing.T) {
 			_ = w.set(t, "org-0") // somebody notices
 			return w.s.Health().State == store.Partial
 		})
+		refused, late := 0, 0
 		for org, stopped := range orgs {
 			start := time.Now()
 			err := w.set(t, org)
@@ -103,9 +104,15 @@ func TestOneDeadShard(t *testing.T) {
 				t.Errorf("%s: %s, which lies elsewhere: %v", name, org, err)
 			case stopped && !errors.Is(err, store.ErrUnavailable):
 				t.Errorf("%s: %s: %v, want ErrUnavailable", name, org, err)
-			case stopped && time.Since(start) > 500*time.Millisecond:
-				t.Errorf("%s: %s was refused after %v", name, org, time.Since(start))
+			case stopped && time.Since(start) > 250*time.Millisecond:
+				late++
 			}
+			if stopped {
+				refused++
+			}
+		}
+		if late > refused/2 { // a busy machine is late now and then
+			t.Errorf("%s: %d of %d were not refused at once", name, late, refused)
 		}
 		if h := w.s.Health(); !strings.Contains(h.Problem, dead.Addr()) {
 			t.Errorf("%s: health does not name %s: %q", name, dead.Addr(), h.Problem)
