@@ -331,7 +331,7 @@ func replayClosed(t *testing.T, seen coverage) {
 
 // replaySlow sends bodies that do not arrive.
 func replaySlow(t *testing.T, seen coverage) {
-	r := newReplayer(hurried(t, 100*time.Millisecond), seen)
+	r := newReplayer(hurried(t, 100*time.Millisecond, time.Minute), seen)
 	for _, rt := range r.s.routes() {
 		if rt.takes == "" || rt.takes == streamed {
 			continue

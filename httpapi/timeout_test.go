@@ -14,12 +14,13 @@ import (
 	"github.com/jackcache/jackcache/migrate"
 )
 
-// hurried is a fixture whose server gives requests little time.
-func hurried(t *testing.T, limit time.Duration) *fixture {
+// hurried is a fixture whose server gives requests little time to arrive, and answers
+// some.
+func hurried(t *testing.T, read, write time.Duration) *fixture {
 	s := New(openAssistant(t, jackcache.Options{}), Options{Logger: slog.New(slog.DiscardHandler)})
 	srv := httptest.NewUnstartedServer(s)
 	srv.Config = NewHTTPServer(s)
-	srv.Config.ReadTimeout, srv.Config.WriteTimeout = limit, 2*limit
+	srv.Config.ReadTimeout, srv.Config.WriteTimeout = read, write
 	srv.Start()
 	t.Cleanup(srv.Close)
 	return &fixture{t: t, a: s.a, s: s, url: srv.URL, client: srv.Client()}
@@ -34,7 +35,7 @@ func TestServerLimits(t *testing.T) {
 
 // TestSlowBody: a body that does not arrive is not waited for.
 func TestSlowBody(t *testing.T) {
-	f := hurried(t, 100*time.Millisecond)
+	f := hurried(t, 100*time.Millisecond, time.Minute)
 	a := f.raw(t, "PUT "+agent+" HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n1")
 	if a.status != 408 || a.problem(t).Type != "/problems/slow-body" {
 		t.Errorf("a slow body: %d %s", a.status, a.body)
@@ -70,8 +71,9 @@ func TestCutBody(t *testing.T) {
 
 // TestLongImport: an import takes as long as it takes, while lines arrive.
 func TestLongImport(t *testing.T) {
-	const limit = 50 * time.Millisecond
-	f := hurried(t, limit)
+	t.Parallel()                         // it takes a while
+	const limit = 500 * time.Millisecond // for the handler to begin
+	f := hurried(t, limit, 2*limit)
 	r, w := io.Pipe()
 	go func() {
 		tick := time.NewTicker(limit / 2)

@@ -111,7 +111,7 @@ func single(server *redistest.Server) deployment {
 	return deployment{
 		options: jackcache.Options{
 			// Time for a machine that does other things, too.
-			Budget: 500 * time.Millisecond,
+			Budget: 2 * time.Second,
 			Redis:  &jackcache.RedisOptions{Addrs: []string{server.Addr()}},
 		},
 		servers: []*redistest.Server{server},
