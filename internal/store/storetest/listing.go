@@ -78,7 +78,7 @@ func (s *suite) listPages(t *testing.T) {
 }
 
 // listedNear is near for times that stores tell as what is left of a life.
-func listedNear(a, b time.Time) bool { return a.Sub(b).Abs() <= time.Second }
+func listedNear(a, b time.Time) bool { return a.Sub(b).Abs() <= callTime }
 
 func (s *suite) listEntries(t *testing.T) {
 	o, v := s.newOrg(t), s.versions(4)
