@@ -26,6 +26,7 @@ var worlds = map[string]func(t *testing.T) *world{
 	"with redis": func(t *testing.T) *world {
 		server := redistest.Start(t)
 		w := &world{a: instance(t, server, patient)}
+		back(t, w.a)
 		w.away = func() { server.Freeze(); away(w.T, w.a) }
 		w.back = func() { server.Thaw(); back(w.T, w.a) }
 		w.later = func() *assistant.Assistant { back(w.T, w.a); return instance(w.T, server, patient) }
@@ -45,6 +46,7 @@ var worlds = map[string]func(t *testing.T) *world{
 func failing(t *testing.T) *world {
 	server := redistest.Start(t)
 	w := &world{a: instance(t, server, patient)}
+	back(t, w.a)
 	restart := func() {
 		if err := server.Restart(); err != nil {
 			w.Error(err)

@@ -308,6 +308,7 @@ func TestJournalModes(t *testing.T) {
 	off := instance(t, server, patient, mode(jackcache.JournalOff))
 	memory := instance(t, server, patient, mode(jackcache.JournalMemory), nowhere)
 	disk := instance(t, server, patient)
+	back(t, memory, disk)
 	if got := disk.Cache.Health(); got.Status != jackcache.Healthy || !got.Journal.CrashSafe {
 		t.Errorf("health with a journal: %+v", got)
 	}

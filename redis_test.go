@@ -420,6 +420,7 @@ func TestRedisOutOfMemory(t *testing.T) {
 func TestHealthNamesTheEvictionPolicy(t *testing.T) {
 	server := redistest.Start(t, "--maxmemory-policy", "allkeys-lru")
 	a := instance(t, server, slow)
+	back(t, a)
 	h := a.Cache.Health()
 	if h.Status != jackcache.Degraded || len(h.Problems) != 1 {
 		t.Errorf("health: %+v, want degraded for maxmemory-policy", h)

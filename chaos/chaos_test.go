@@ -57,7 +57,7 @@ func TestEveryFault(t *testing.T) {
 		t.Run(scenario, func(t *testing.T) {
 			p := plan{
 				scenario: scenario, seed: uint64(i+1) + *seeds, rounds: 1, rate: 400, instances: 3,
-				recovery: 30 * time.Second, freeze: 2 * time.Second,
+				recovery: time.Minute, freeze: 2 * time.Second,
 				binary: binary(t), dir: t.TempDir(), progress: lines{t},
 			}
 			r, err := execute(t.Context(), p)
@@ -87,7 +87,7 @@ func (c *cell) worked() bool {
 }
 
 func TestKilledWhileRedisIsAway(t *testing.T) {
-	p := plan{seed: 1 + *seeds, recovery: 30 * time.Second, binary: binary(t), dir: t.TempDir(), progress: lines{t}}
+	p := plan{seed: 1 + *seeds, recovery: time.Minute, binary: binary(t), dir: t.TempDir(), progress: lines{t}}
 	broken, err := crash(t.Context(), p, 10)
 	if err != nil {
 		t.Fatal(err)

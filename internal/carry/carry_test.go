@@ -59,7 +59,7 @@ func embedded(t testing.TB) *filestore.Store {
 func inRedis(t testing.TB, addr string) *redisstore.Store {
 	t.Helper()
 	s, err := redisstore.Open(t.Context(), redisstore.Options{
-		Space: devSpace(t), Mode: redisstore.Standalone, Addrs: []string{addr}, Connections: 1, InFlight: 2048, Timeout: time.Second,
+		Space: devSpace(t), Mode: redisstore.Standalone, Addrs: []string{addr}, Connections: 1, InFlight: 2048, Timeout: 10 * time.Second,
 		Clock: clock.New(nil, 7, nil), Logger: slog.New(slog.DiscardHandler),
 	})
 	must(t, err)

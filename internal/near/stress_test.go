@@ -41,7 +41,12 @@ func TestNoStaleAsFresh(t *testing.T) {
 		s.go_(seed, 31+uint64(i), func(r *rand.Rand) { s.breaks(l, r, time.Duration(50+40*i)*time.Millisecond) })
 		s.go_(seed, 41+uint64(i), func(*rand.Rand) { s.signals(l) })
 	}
+	enough := func() bool {
+		st := f.Stats()
+		return st.HitsFresh >= 100 && st.HitsStale >= 100 && st.Fills >= 100 && st.Rejected.Told > 0 && st.Rejected.OrgTold > 0 && st.Rejected.Broken > 0
+	}
 	<-time.After(*stressTime)
+	poll(t, enough) // which takes longer on a busy machine
 	close(s.stop)
 	s.wg.Wait()
 
@@ -49,9 +54,6 @@ func TestNoStaleAsFresh(t *testing.T) {
 	t.Logf("%d changes; %d fresh, %d stale, %d none; %d kept, rejected %+v", m.changes.Load(), st.HitsFresh, st.HitsStale, st.Misses, st.Fills, st.Rejected)
 	if n := s.wrong; n != [len(s.wrong)]int{} {
 		t.Errorf("stale as fresh: told of the key %d, of the generation %d, beyond the bound %d, %d", n[0], n[1], n[2], n[3])
-	}
-	if st.HitsFresh < 100 || st.HitsStale < 100 || st.Fills < 100 || st.Rejected.Told == 0 || st.Rejected.OrgTold == 0 || st.Rejected.Broken == 0 {
-		t.Errorf("too little happened: %+v", st)
 	}
 }
 
@@ -214,7 +216,9 @@ func TestHotKey(t *testing.T) {
 		})
 	}
 	deadline := store.Now() + int64(*stressTime)/2
-	for n := int64(1); store.Now() < deadline; n++ {
+	longest := deadline + int64(20*time.Second) // a busy machine may not come to it
+	little := func() bool { st := f.Stats(); return st.Fills == 0 || st.HitsFresh == 0 }
+	for n := int64(1); store.Now() < deadline || little() && store.Now() < longest; n++ {
 		stored.Store(n)
 		f.Changed(names)
 		heard.Store(n)
