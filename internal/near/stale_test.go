@@ -96,7 +96,7 @@ func TestRetainEnds(t *testing.T) {
 	f.stale(k, 1, false)
 
 	it = retained(2)
-	it.Retain = 60 * time.Millisecond
+	it.Retain = 4 * time.Duration(knowEvery)
 	f.retainsSinceCurrent(k, it, func() { f.Changed([]string{k.String()}) }, true)
 	f.retainsSinceCurrent(k, it, func() { f.c.Key.Break() }, false)
 	f.want(k, 2, false) // its TTL is not over
@@ -116,7 +116,7 @@ func (f *fixture) retainsSinceCurrent(k keys.Key, it Item, end func(), told bool
 		}
 		end()
 		s, ok := f.Stale(k, f.c)
-		late := time.Since(last) >= it.Retain
+		late := time.Since(last) >= it.Retain-time.Duration(knowEvery) // so exactly it is known
 		if ok && (s.Item.Value != int64(2) || s.ToldAt != 0 != told) {
 			f.t.Errorf("%v is given as stale, told at %d; want 2, told %v", s.Item.Value, s.ToldAt, told)
 		}
