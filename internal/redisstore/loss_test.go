@@ -155,7 +155,7 @@ func TestLossFrozen(t *testing.T) {
 	l.settled()
 	l.written(200)
 	l.beaten(server)
-	n := len(l.suspicions())
+	n, reconnects := len(l.suspicions()), l.s.Health().Reconnects
 	server.Freeze()
 	k := l.writes()[0].Key
 	eventually(t, "it is not asked any more", func() bool { return !l.s.Serves(k) })
@@ -167,8 +167,9 @@ func TestLossFrozen(t *testing.T) {
 	l.settled()
 	l.written(100)
 	l.beaten(server)
-	if more := len(l.suspicions()) - n; more > 2 {
-		t.Errorf("%d suspicions", more)
+	// A busy machine may lose a connection more, which is another suspicion.
+	if more, lost := len(l.suspicions())-n, l.s.Health().Reconnects-reconnects; more > 2+int(lost) {
+		t.Errorf("%d suspicions for %d connections that were lost", more, lost)
 	}
 	l.end(server)
 }
