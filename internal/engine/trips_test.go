@@ -259,3 +259,103 @@ func TestWhoWaitsIsBounded(t *testing.T) {
 		r.line.hangs.Store(false)
 	})
 }
+
+// TestWhoWaitsIsMeasured: who shares a trip has asked the store, and it took as long as
+// it took, also where nothing came of the trip.
+func TestWhoWaitsIsMeasured(t *testing.T) {
+	const waits = 10 * time.Millisecond
+	for _, fails := range []bool{false, true} {
+		t.Run(fmt.Sprintf("fails=%t", fails), func(t *testing.T) {
+			inReading(t, func(t *testing.T, r *reading) {
+				op := OpGet
+				if r.conversation {
+					op = OpMessages
+				}
+				r.line.hangs.Store(fails)
+				release := r.held(t, t.Context())
+				all := r.reads(3)
+				elapse(waits)
+				if !fails {
+					release()
+				}
+				for range 3 {
+					<-all
+				}
+				if fails {
+					release()
+				}
+				want := 4 * waits
+				if fails {
+					want = 4 * r.cfg.Timeout
+				}
+				if n, sum := r.Totals(op); n != 4 || sum != want {
+					t.Errorf("%d %v operations of %v together; want 4 of %v", n, op, sum, want)
+				}
+			})
+		})
+	}
+}
+
+// TestTripsThatPanic: who waited for a trip that panicked makes its own.
+func TestTripsThatPanic(t *testing.T) {
+	inReading(t, func(t *testing.T, r *reading) {
+		free, caught := make(chan struct{}), make(chan any)
+		r.line.answered = func() { <-free; panic("torn") }
+		go func() {
+			defer func() { caught <- recover() }()
+			_, _ = r.read(context.Background())
+		}()
+		synctest.Wait()
+		r.line.answered = nil
+		all := r.reads(3)
+		close(free)
+		if got := <-caught; got != "torn" {
+			t.Errorf("the panic became %v", got)
+		}
+		for range 3 {
+			if got := <-all; got != "old" {
+				t.Errorf("got %q", got)
+			}
+		}
+		if n, m := len(r.values.of), len(r.logs.of); n+m > 0 {
+			t.Errorf("%d trips are left", n+m)
+		}
+	})
+}
+
+// TestTripsWhatIsShared: all who share a trip are told that others read the same bytes,
+// also where no copy of it was kept.
+func TestTripsWhatIsShared(t *testing.T) {
+	for _, kept := range []bool{true, false} {
+		t.Run(fmt.Sprintf("kept=%t", kept), func(t *testing.T) {
+			inReading(t, func(t *testing.T, r *reading) {
+				release := r.held(t, t.Context())
+				got := make(chan bool, 3)
+				for range 3 {
+					go func() {
+						if r.conversation {
+							log, err := r.Messages(context.Background(), r.log, 0)
+							got <- err == nil && len(log.Messages) == 1 && log.Copy != nil
+							return
+						}
+						v, err := r.Get(context.Background(), r.key, r.policy)
+						got <- err == nil && v.Found && v.Shared
+					}()
+				}
+				synctest.Wait()
+				if !kept {
+					r.tiers[0].Changed([]string{r.name().String()})
+				}
+				release()
+				for range 3 {
+					if !<-got {
+						t.Error("nothing, or as if it were the caller's")
+					}
+				}
+				if n := r.line.trips.Load(); n != 1 {
+					t.Errorf("%d trips, want 1", n)
+				}
+			})
+		})
+	}
+}

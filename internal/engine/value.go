@@ -103,16 +103,22 @@ func (e *Engine) GetAt(ctx context.Context, k *keys.Key, h *near.Handle, p *Poli
 	return err
 }
 
-// look reads a value of the store, and keeps a copy.
+// look reads a value, of the store unless it stays in the process, and keeps a copy.
 func (e *Engine) look(ctx context.Context, k keys.Key, p Policy) (r seenValue, v Value, err error) {
+	if p.LocalOnly {
+		if r, err = e.seen(ctx, k, p); err == nil {
+			v, err = e.read(k, r, p)
+		}
+		return r, v, err
+	}
+	ctx, end := e.begin(ctx, OpGet, k.Type()) // what is waited for another's trip, too
+	defer end(&err)
 	if !e.keeps(p) {
 		return e.lookUp(ctx, k, p, nil)
 	}
 	l := e.lease(k)
 	t, shared := e.values.join(e, k, l, 0)
 	if shared {
-		ctx, cancel := context.WithTimeout(ctx, e.cfg.Timeout) // of both
-		defer cancel()
 		if got, ok := t.await(ctx); ok {
 			e.wasRead(k, p, got.seen, &got.value)
 			return got.seen, got.value, nil
@@ -127,7 +133,7 @@ func (e *Engine) look(ctx context.Context, k keys.Key, p Policy) (r seenValue, v
 
 // lookUp reads a value of the store, and keeps a copy under a lease; nil: it keeps none.
 func (e *Engine) lookUp(ctx context.Context, k keys.Key, p Policy, l *near.Lease) (r seenValue, v Value, err error) {
-	if r, err = e.seen(ctx, k, p); err != nil {
+	if r, err = e.asked(ctx, k, e.wantsLife(p)); err != nil {
 		return r, Value{}, err
 	}
 	if v, err = e.read(k, r, p); err == nil && l != nil {
