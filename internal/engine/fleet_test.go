@@ -38,6 +38,8 @@ type line struct {
 	applying func(store.Op)
 	// reading is called during each read of one value; nil: nothing is.
 	reading func()
+	// unread are keys that are not read among several; nil: all are.
+	unread map[keys.Key]error
 	// answered is called after the store has answered a read of one key; nil: nothing is.
 	answered func()
 	hangs    atomic.Bool  // it does not answer
@@ -85,10 +87,17 @@ func (l *line) GetMany(ctx context.Context, ks []keys.Key) ([]store.Read, error)
 		return nil, errAway
 	}
 	rs, err := l.Memory.GetMany(ctx, ks)
-	for i := range rs {
-		rs[i].Left = 0 // it was not asked for
+	if err != nil {
+		return nil, err
 	}
-	return rs, err
+	errs := make([]error, len(ks))
+	for i, k := range ks {
+		rs[i].Left = 0 // it was not asked for
+		if errs[i] = l.unread[k]; errs[i] != nil {
+			rs[i] = store.Read{}
+		}
+	}
+	return rs, store.JoinErrors(errs)
 }
 
 func (l *line) Apply(ctx context.Context, op store.Op) (store.Result, error) {

@@ -174,6 +174,7 @@ func (l *manyLoad) run(ctx context.Context, missed, mine []int, done func(int, V
 	if len(batch) == 0 {
 		return
 	}
+	slices.SortFunc(batch, func(a, b toLoad) int { return a.i - b.i })
 	defer func() {
 		for _, t := range batch {
 			t.release()
@@ -259,7 +260,6 @@ func (l *manyLoad) claim(ctx context.Context, missed, mine []int, others *sync.W
 		})
 	}
 	claims.Wait()
-	slices.SortFunc(batch, func(a, b toLoad) int { return a.i - b.i })
 	return batch
 }
 

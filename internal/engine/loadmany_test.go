@@ -270,6 +270,71 @@ func TestManyWhileAway(t *testing.T) {
 	})
 }
 
+// Where some of several cannot be asked about, the others are read, and what is missing of
+// both is loaded by one call, in the order of the call. What could not be asked about is
+// not kept, unless it was missing when it was asked about again.
+func TestManyWhileSomeAreAway(t *testing.T) {
+	inFleet(t, 1, func(t *testing.T, f *fleet) {
+		p, ks := f.processes[0], f.ids(1, 2, 3, 4, 5)
+		for _, k := range f.ids(2, 3) {
+			if err := second(p.Set(t.Context(), k, []byte("set"), plain, store.Condition{})); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p.line.unread = map[keys.Key]error{ks[0]: errAway, ks[2]: errAway, ks[3]: errAway}
+		p.line.before = func() { delete(p.line.unread, ks[2]); delete(p.line.unread, ks[3]) } // then it is asked again
+		l := &many{f: f, value: "v"}
+		f.wantsMany(f.callMany(p, plain, l, 1, 2, 3, 4, 5), 0, "v1", "set", "set", "v4", "v5")
+		l.last(1, "1", "4", "5")
+		if n := p.line.asked.Load(); n != 1 {
+			t.Errorf("%d leases were asked for, want that of what was read", n)
+		}
+		synctest.Wait()
+		p.line.unread, l.value = nil, "w"
+		f.wantsMany(f.callMany(p, plain, l, 1, 2, 3, 4, 5), 0, "w1", "set", "set", "v4", "v5")
+		l.last(2, "1")
+	})
+}
+
+// An error of one that no load mends ends the call, and so does one of the loader.
+func TestManyWhileSomeFail(t *testing.T) {
+	inFleet(t, 1, func(t *testing.T, f *fleet) {
+		p, ks := f.processes[0], f.ids(1, 2)
+		l := &many{f: f, value: "v"}
+		p.line.unread = map[keys.Key]error{ks[1]: store.ErrCorrupt}
+		if a := <-f.callMany(p, plain, l, 1, 2); !errors.Is(a.err, store.ErrCorrupt) || a.values != nil {
+			t.Errorf("%+v, want ErrCorrupt", a)
+		}
+		p.line.unread[ks[1]] = errAway
+		l.err = errDatabase
+		if a := <-f.callMany(p, plain, l, 1, 2); !errors.Is(a.err, errDatabase) || a.values != nil {
+			t.Errorf("%+v, want that of the loader", a)
+		}
+	})
+}
+
+// A stale value is given of those that cannot be asked about, and the others are loaded.
+func TestManyStaleWhileSomeAreAway(t *testing.T) {
+	inCopied(t, 1, func(t *testing.T, c *copied) {
+		p, ks, kind := c.processes[0], c.ids(1, 2, 3), lenient
+		kind.SoftTimeout = 0
+		if err := second(p.Set(t.Context(), ks[0], []byte("old"), kind, store.Condition{})); err != nil {
+			t.Fatal(err)
+		}
+		if err := second(p.GetMany(t.Context(), ks[:1], []Policy{kind})); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(lenient.TTL)
+		p.line.unread = map[keys.Key]error{ks[0]: errAway, ks[1]: errAway}
+		l := &many{f: c.fleet, value: "v"}
+		c.wantsMany(c.callMany(p, kind, l, 1, 2, 3), 0, "old", "v2", "v3")
+		l.last(1, "2", "3")
+		if n := p.Rescues(RescueAway); n != 1 {
+			t.Errorf("%d rescues, want 1", n)
+		}
+	})
+}
+
 // The bounds and the stale values of a kind count for each key.
 func TestManyStale(t *testing.T) {
 	inCopied(t, 1, func(t *testing.T, c *copied) {
