@@ -287,12 +287,11 @@ func TestNearAbsent(t *testing.T) {
 		if _, err := a.Cache.Org("org-1").Conversation(phone(n)).Append(ctx, message("m", "hi")); err != nil {
 			t.Fatal(err)
 		}
-		follows(t, freshness, "the others see it", func() (current, near bool) {
-			was := b.Cache.Stats().Near.Fresh
-			_, err := b.Kinds.AgentConfig.Get(ctx, org, id)
-			absent := err != nil && b.Cache.Stats().Near.Fresh > was
+		follows(t, freshness, "the others see it", func() (follows, current bool) {
+			e, err := b.Kinds.AgentConfig.Entry(ctx, org, id)
 			got, err2 := conv.Messages(ctx, jackcache.ReadOptions{})
-			return err == nil && err2 == nil && len(got.Messages) == 1, absent || len(got.Messages) == 0 && got.Source == jackcache.SourceNear
+			followed, followed2 := err == nil, err2 == nil && len(got.Messages) == 1
+			return followed && followed2, !followed && asCurrent(e.Source, err) || !followed2 && asCurrent(got.Source, err2)
 		})
 	}
 }

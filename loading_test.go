@@ -292,9 +292,9 @@ func TestNegativeTTL(t *testing.T) {
 	if v, err := k.GetOrLoad(t.Context(), a, "1", finds("x")); err != nil || v.Make != "set" {
 		t.Errorf("who wrote it gets %+v, %v", v, err)
 	}
-	follows(t, jackcache.DefaultFreshness, "the other instance has it", func() (current, near bool) {
+	follows(t, jackcache.DefaultFreshness, "the other instance has it", func() (follows, current bool) {
 		e, err := k.LoadEntry(t.Context(), b, "1", finds("x"))
-		return err == nil && e.Value.Make == "set", e.Source == jackcache.SourceNear
+		return err == nil && e.Value.Make == "set", asCurrent(e.Source, err)
 	})
 	if err := k.Delete(t.Context(), b, "1"); err != nil {
 		t.Fatal(err)
