@@ -112,8 +112,7 @@ func (s *Store) values(ctx context.Context, names []string, lives []rueidis.Redi
 	if s.opts.Mode == Cluster {
 		return s.scattered(ctx, names, lives)
 	}
-	var err error
-	err = s.on(ctx, names[0], call{"MGET", int64(1 + len(lives))}, func(c rueidis.Client) (err error) {
+	err := s.on(ctx, names[0], call{"MGET", int64(1 + len(lives))}, func(c rueidis.Client) (err error) {
 		if len(lives) == 0 {
 			values, err = c.Do(ctx, c.B().Mget().Key(names...).Build()).ToArray()
 			return err
