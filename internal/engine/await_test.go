@@ -29,11 +29,11 @@ func TestHardTimeout(t *testing.T) {
 		late()
 		late()
 		c.loaded(1)
-		time.Sleep(load)
+		elapse(load)
 		c.gets(p, bound, c.loader("y", load), "x", FromShared, 0)
 		c.expire()
 		c.gets(p, bound, c.loader("z", load), "x", FromStale, hard)
-		time.Sleep(load)
+		elapse(load)
 		c.gets(p, bound, c.loader("y", load), "z", FromShared, 0)
 	})
 }
@@ -55,7 +55,7 @@ func TestHardTimeoutOfARead(t *testing.T) {
 		if took := time.Since(began); !errors.Is(err, ErrTimeout) || took != hard {
 			t.Errorf("got %v after %v, want ErrTimeout after %v", err, took, hard)
 		}
-		time.Sleep(time.Minute) // the load goes on behind
+		elapse(time.Minute) // the load goes on behind
 	})
 }
 
@@ -129,7 +129,7 @@ func TestSlowReadAfterAWrite(t *testing.T) {
 					defer close(before)
 					_, _ = p.GetOrLoad(context.Background(), c.key, hasty, c.loader("old", time.Second))
 				}()
-				time.Sleep(500 * time.Millisecond)
+				elapse(500 * time.Millisecond)
 				if err := do(t, p, c.key); err != nil {
 					t.Fatal(err)
 				}
@@ -166,11 +166,11 @@ func TestJitterBoundsCopies(t *testing.T) {
 			if err := read(); err != nil || !kept() {
 				t.Fatalf("%s: no copy, %v", name, err)
 			}
-			time.Sleep(ttl + time.Millisecond)
+			elapse(ttl + time.Millisecond)
 			if kept() {
 				t.Errorf("%s: there is a copy after the life of %v", name, ttl)
 			}
-			time.Sleep(time.Hour)
+			elapse(time.Hour)
 		}
 	})
 }
