@@ -34,11 +34,11 @@ func (p part) of(k keys.Key) string { return k.String() + string(p) }
 // gone is what of a part of a key is missing without being lost. It counts until
 // something is restored.
 type gone struct {
-	restored uint64           // how often something had been when the read began
-	at       journal.Position // of a value or a floor: the record
-	upTo     clock.Version    // of a beginning: up to where it is gone
-	least    int              // of a beginning: with so many messages behind it more may be
-	set      uint64           // of the inside: which records
+	restored uint64             // how often something had been when the read began
+	at       journal.Position   // of a value or a floor: the record
+	upTo     clock.Version      // of a beginning: up to where it is gone
+	least    int                // of a beginning: with so many messages behind it more may be
+	inside   []journal.Position // of the inside: which records, in order
 }
 
 // told returns what of a part was found to be gone, and is so still.
@@ -164,9 +164,14 @@ func (e *Engine) missedBegin(ctx context.Context, k keys.Key, o outset, h journa
 // missedInside reports whether records are lost behind the first message that was
 // read. What repeats messages that stand before is not there, and not lost.
 func (e *Engine) missedInside(ctx context.Context, k keys.Key, o outset, hs []journal.Held) bool {
-	g := gone{set: setOf(hs)}
-	if told, ok := e.told(k, insideOf, o); ok && told.set == g.set {
+	// Fewer than were told of are those that a shorter read shows, or a window that
+	// has moved on.
+	if told, ok := e.told(k, insideOf, o); ok && !slices.ContainsFunc(hs, func(h journal.Held) bool { return !among(told.inside, h) }) {
 		return false
+	}
+	g := gone{inside: make([]journal.Position, len(hs))}
+	for i, h := range hs {
+		g.inside[i] = h.Position
 	}
 	all, err := e.cfg.Store.Messages(ctx, k, 0)
 	if err != nil {
@@ -184,25 +189,38 @@ func (e *Engine) missedInside(ctx context.Context, k keys.Key, o outset, hs []jo
 	if err != nil {
 		return true
 	}
-	if slices.ContainsFunc(rs, func(r *journal.Record) bool {
-		return slices.ContainsFunc(hs, func(h journal.Held) bool { return h.Position == r.Position }) &&
-			slices.ContainsFunc(r.Op.Messages, func(m store.Message) bool { return !byID[m.ID] })
-	}) {
-		e.missed(k, insideOf, o, g)
-		return true
+	lost := func(ids map[string]bool) bool {
+		return slices.ContainsFunc(rs, func(r *journal.Record) bool {
+			return among(g.inside, journal.Held{Position: r.Position}) &&
+				slices.ContainsFunc(r.Op.Messages, func(m store.Message) bool { return !ids[m.ID] })
+		})
+	}
+	if lost(byID) {
+		// What is repeated may have been left behind in the meantime.
+		_, trimmed, _, err := e.shared.Bounds(ctx, k)
+		if err != nil {
+			return true
+		}
+		for _, r := range rs {
+			for _, m := range r.Op.Messages {
+				if m.Order(r.Op.Version).Compare(trimmed) <= 0 {
+					byID[m.ID] = true
+				}
+			}
+		}
+		if lost(byID) {
+			e.missed(k, insideOf, o, g)
+			return true
+		}
 	}
 	e.tell(k, insideOf, o, g)
 	return false
 }
 
-// setOf is a number by which sets of records differ.
-func setOf(hs []journal.Held) uint64 {
-	const basis, prime = 14695981039346656037, 1099511628211 // of FNV-1a
-	set := uint64(basis)
-	for _, h := range hs {
-		set = (set ^ uint64(h.Position)) * prime
-	}
-	return set
+// among reports whether the record is one of those at the positions, which are in order.
+func among(all []journal.Position, h journal.Held) bool {
+	_, found := slices.BinarySearch(all, h.Position)
+	return found
 }
 
 // Restored tells that what the store had lost was applied again, before it stops being

@@ -273,6 +273,68 @@ func TestNothingMissed(t *testing.T) {
 	}
 }
 
+// A message that was repeated, and left behind by the window since, is not lost: also
+// where its repetition, or something that came along with it, stands among those that
+// are there.
+func TestRepeatedAndLeftBehind(t *testing.T) {
+	batch := func(c *talk, ids string) {
+		c.t.Helper()
+		var ms []Message
+		for id := range strings.SplitSeq(ids, "") {
+			ms = append(ms, Message{ID: id, Payload: []byte("{}")})
+		}
+		if _, err := c.Append(c.t.Context(), c.person, ms, limits); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	for what, begin := range map[string]func(c *talk){
+		"one":          func(c *talk) { c.own("aba") },
+		"two together": func(c *talk) { batch(c, "ab"); batch(c, "ab") },
+	} {
+		c := startTalk(t)
+		begin(c)
+		c.own("cdefghijk")
+		for range 3 {
+			if got := c.read(0); got != "bcdefghijk" {
+				t.Errorf("%s: %q", what, got)
+			}
+		}
+		if n := c.s.missed.Load(); n > 0 {
+			t.Errorf("%s: missed %d times", what, n)
+		}
+		// One that is lost is missed all the same.
+		c.empty()
+		c.other("x")
+		c.restore(store.Op{
+			Action: store.Append, Mode: store.Merge, Key: c.person, Version: c.cfg.Clock.Now(), ExpiresAt: time.Now().Add(time.Hour),
+			Window: limits.Window, Messages: []store.Message{{ID: "y", Payload: []byte("{}")}},
+		})
+		if got := c.read(0); got != "defghijkxy" {
+			t.Errorf("%s, and lost: %q", what, got)
+		}
+	}
+}
+
+// Reads of more and of fewer messages do not ask for the reason of each other again.
+func TestNothingMissedByTurns(t *testing.T) {
+	c := startTalk(t)
+	c.own("abcabadefgdeg")
+	read := func() int32 {
+		before := c.s.reads.Load()
+		for _, last := range []int{0, 2, 4, 0, 4, 2} {
+			c.read(last)
+		}
+		return c.s.reads.Load() - before
+	}
+	read()
+	if n := read(); n != 6 {
+		t.Errorf("6 reads are %d of the store", n)
+	}
+	if n := c.s.missed.Load(); n > 0 {
+		t.Errorf("missed %d times", n)
+	}
+}
+
 // What is recorded while the store answers need not be in the answer.
 func TestNotMissedMeanwhile(t *testing.T) {
 	c := startTalk(t)
