@@ -37,7 +37,8 @@ type gone struct {
 	restored uint64             // how often something had been when the read began
 	at       journal.Position   // of a value or a floor: the record
 	upTo     clock.Version      // of a beginning: up to where it is gone
-	least    int                // of a beginning: with so many messages behind it more may be
+	least    int                // of a beginning: with so many messages behind it, and
+	bytes    int                // of so many bytes, more may be
 	inside   []journal.Position // of the inside: which records, in order
 }
 
@@ -133,15 +134,19 @@ func (e *Engine) lacks(ctx context.Context, k keys.Key, last int, o outset, log 
 	l := e.lackOf(k, last, o, log.Log)
 	return l.floor != 0 && e.missedAt(k, floorOf, o, l.floor) ||
 		len(l.inside) > 0 && e.missedInside(ctx, k, o, l.inside) ||
-		l.begin.Position != 0 && e.missedBegin(ctx, k, o, l.begin, len(log.Messages))
+		l.begin.Position != 0 && e.missedBegin(ctx, k, o, l.begin, log.Messages)
 }
 
-// missedBegin reports whether what stood before the n messages that were read is lost,
+// missedBegin reports whether what stood before the messages that were read is lost,
 // the last one of which is h. The window leaves it behind as it moves on: so nobody
-// asks again where as many messages are there as when it had.
-func (e *Engine) missedBegin(ctx context.Context, k keys.Key, o outset, h journal.Held, n int) bool {
+// asks again where as many messages are there as when it had, and of as many bytes.
+func (e *Engine) missedBegin(ctx context.Context, k keys.Key, o outset, h journal.Held, ms []record.Message) bool {
+	n, bytes := len(ms), 0
+	for i := range ms {
+		bytes += len(ms[i].Stored)
+	}
 	g, ok := e.told(k, beginOf, o)
-	if ok && (n >= g.least || h.Version.Compare(g.upTo) <= 0) {
+	if ok && (n >= g.least && bytes >= g.bytes || h.Version.Compare(g.upTo) <= 0) {
 		return false
 	}
 	floor, trimmed, _, err := e.shared.Bounds(ctx, k)
@@ -152,7 +157,7 @@ func (e *Engine) missedBegin(ctx context.Context, k keys.Key, o outset, h journa
 		return true
 	case cleared || h.Version.Compare(trimmed.Version) <= 0:
 		if !cleared {
-			g.least = max(n, 1)
+			g.least, g.bytes = max(n, 1), bytes
 		}
 		e.tell(k, beginOf, o, g)
 		return false

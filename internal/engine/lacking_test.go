@@ -315,6 +315,35 @@ func TestRepeatedAndLeftBehind(t *testing.T) {
 	}
 }
 
+// What a window of bytes has left behind when few large messages filled it says nothing
+// of what is missing before a few small ones.
+func TestMissedBeforeFewBytes(t *testing.T) {
+	c := startTalk(t)
+	l := limits
+	l.Window.Bytes, l.CompressAbove = 3000, 1<<20
+	for _, id := range "ABCDE" {
+		m := Message{ID: string(id), Payload: []byte(`"` + strings.Repeat("x", 1000) + `"`)}
+		if _, err := c.Append(t.Context(), c.person, []Message{m}, l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	large := c.read(0)
+	if len(large) == 0 || len(large) > 3 {
+		t.Fatalf("%q; want what 3000 bytes have room for", large)
+	}
+	c.own("abcd")
+	if got := c.read(0); got != large+"abcd" || c.s.missed.Load() > 0 {
+		t.Fatalf("%q; missed %d times", got, c.s.missed.Load())
+	}
+	c.empty()
+	for _, id := range "wxyz" {
+		c.other(string(id))
+	}
+	if got := c.read(0); !strings.HasSuffix(got, "abcdwxyz") {
+		t.Errorf("%q is less than was acknowledged", got)
+	}
+}
+
 // Reads of more and of fewer messages do not ask for the reason of each other again.
 func TestNothingMissedByTurns(t *testing.T) {
 	c := startTalk(t)
