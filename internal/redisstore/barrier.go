@@ -86,6 +86,7 @@ type waiting struct {
 	raised  bool                 // it was written
 	ends    map[string]time.Time // by process that has not answered: when no proof is left
 	silent  bool                 // those who have not answered are suspended
+	begun   time.Time            // when answers were first looked for
 }
 
 func (s *Store) newWaiting(o keys.Org) *waiting {
@@ -107,14 +108,17 @@ func (w *waiting) raise(ctx context.Context) {
 
 // wait returns when nobody is left to wait for.
 func (w *waiting) wait(ctx context.Context) error {
-	begun := time.Now()
+	w.begun = time.Now()
 	for rest := time.Duration(0); w.some(time.Now()); rest = min(max(2*rest, answerSoon), answerLate) {
 		if !pause(ctx, min(rest, time.Until(w.soonest()))) {
 			return fmt.Errorf("%w: %d of them have not answered: %w", store.ErrUnseen, len(w.ends), ctx.Err())
 		}
-		if w.look(ctx) && time.Since(begun) >= suspendAfter {
+		if w.look(ctx) && time.Since(w.begun) >= w.s.patience.now() {
 			w.suspend()
 		}
+	}
+	if !w.silent {
+		w.s.patience.answered(time.Since(w.begun))
 	}
 	return nil
 }
@@ -175,6 +179,9 @@ func (w *waiting) look(ctx context.Context) bool {
 	for i := range answers {
 		if !answers[i].IsNil() {
 			delete(w.ends, ids[i])
+			if w.silent { // it lives
+				w.s.patience.needed(time.Since(w.begun))
+			}
 		}
 	}
 	return true

@@ -109,6 +109,7 @@ type Store struct {
 	begun  time.Time
 
 	suspension string // the key by which this process is told that it is suspended
+	patience   patience
 
 	mu      sync.Mutex
 	nodes   map[string]*node     // guarded by mu: the masters, by address

@@ -3,6 +3,7 @@ package redisstore
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -17,10 +18,32 @@ import (
 const (
 	// suspended begins the name of the field with the mark of a process.
 	suspended = "suspended:"
-	// suspendAfter is how long answers are waited for until those who have given none
-	// are suspended. It costs them two trips if they live.
-	suspendAfter = 50 * time.Millisecond
+	// suspendAfter is how long answers are waited for at least until those who have
+	// given none are suspended. It costs them two trips if they live, and as nothing
+	// can be proven meanwhile, their copies where it happens again and again: so who
+	// is slow is given up to suspendLate.
+	suspendAfter, suspendLate = 50 * time.Millisecond, 500 * time.Millisecond
 )
+
+// patience is how long answers are waited for until those who have given none are
+// suspended. The zero patience is suspendAfter.
+type patience struct{ most atomic.Int64 }
+
+func (p *patience) now() time.Duration { return max(suspendAfter, time.Duration(p.most.Load())) }
+
+// needed is told how long one took who answered after it had been suspended.
+func (p *patience) needed(took time.Duration) {
+	want := int64(min(2*took, suspendLate))
+	for old := p.most.Load(); old < want && !p.most.CompareAndSwap(old, want); old = p.most.Load() {
+	}
+}
+
+// answered is told how long it took until all had answered in time.
+func (p *patience) answered(took time.Duration) {
+	if old := p.most.Load(); 2*int64(took) < old {
+		p.most.CompareAndSwap(old, old-old/8)
+	}
+}
 
 // suspend suspends a process that does not answer.
 func (s *Store) suspend(process string) {

@@ -3,6 +3,7 @@ package redisstore
 import (
 	"context"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -403,4 +404,63 @@ func TestSuspendedIsWaitedForAgain(t *testing.T) {
 	}
 	close(release)
 	soon(t, "something is proven", func() bool { return fresh(cover) })
+}
+
+// slowly is a Listener that takes its time with each generation.
+type slowly struct{ takes time.Duration }
+
+func (s slowly) Changed(names []string) {
+	if slices.ContainsFunc(names, func(name string) bool { return strings.Contains(name, "__gen:") }) {
+		pause(context.Background(), s.takes)
+	}
+}
+
+// One that lives and is slow is not suspended each time: it could prove nothing.
+func TestSlowIsGivenTime(t *testing.T) {
+	server := redistest.Start(t)
+	a := openWith(t, server.Addr(), asIs)
+	s := openWith(t, server.Addr(), func(o *Options) { o.Listener = slowly{2 * suspendAfter} })
+	soon(t, "it is in the list", func() bool { return s.listing.counts() })
+	_, doubts := s.listing.signal()
+	awaits(t, a)
+	soon(t, "it has heard that it is suspended", func() bool { return s.listing.doubted(doubts) })
+	const wanted = 3
+	left := 0
+	for range 20 { // the machine may be slow, too
+		_, doubts := s.listing.signal()
+		if awaits(t, a); s.listing.doubted(doubts) {
+			left = 0
+		} else if left++; left == wanted {
+			return
+		}
+	}
+	t.Errorf("it is suspended again and again; %d times in a row it was not", left)
+}
+
+// Who is waited for longer is so no more than it takes, and no longer than while it
+// is needed.
+func TestPatience(t *testing.T) {
+	t.Parallel()
+	var p patience
+	want := func(what string, want time.Duration) {
+		t.Helper()
+		if got := p.now(); got != want {
+			t.Errorf("%s: %v, want %v", what, got, want)
+		}
+	}
+	want("at first", suspendAfter)
+	p.answered(0)
+	want("answered in time", suspendAfter)
+	p.needed(100 * time.Millisecond)
+	want("one was slow", 200*time.Millisecond)
+	p.needed(60 * time.Millisecond)
+	want("another was less so", 200*time.Millisecond)
+	p.answered(100 * time.Millisecond)
+	want("it is slow still", 200*time.Millisecond)
+	p.needed(time.Hour)
+	want("one was very slow", suspendLate)
+	for range 100 {
+		p.answered(time.Millisecond)
+	}
+	want("all are quick again", suspendAfter)
 }
