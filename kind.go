@@ -171,8 +171,9 @@ type Entry[T any] struct {
 	Value   T
 	Version Version
 	Source  Source
-	// Age is how long ago the value was last known to be current. Zero: now, or, of a
-	// copy that is current (SourceNear), less than NearOptions.Freshness ago. Of
+	// Age is how long ago the value was last known to be current. Zero: now, or less than
+	// NearOptions.Freshness ago: of a copy that is current (SourceNear), and where copies
+	// are kept of what Redis gave to another caller at the same moment (SourceShared). Of
 	// SourceStale and SourcePending it is the time since this instance wrote it, or since
 	// its copy was last proven.
 	Age time.Duration
@@ -426,7 +427,7 @@ type Source uint8
 // The sources of values.
 const (
 	SourceNear   = Source(engine.FromNear)   // this process
-	SourceShared = Source(engine.FromShared) // the store
+	SourceShared = Source(engine.FromShared) // the store, perhaps asked by another caller at the same moment
 	SourceLoader = Source(engine.FromLoader) // it was loaded for this call
 	// SourcePending: this instance accepted it, and the store may not have it yet.
 	SourcePending = Source(engine.FromPending)
