@@ -68,7 +68,7 @@ var cacheMetrics = []instrument{
 	{"jackcache.gets", "{get}", "Values and conversations that were asked for and answered.", true, tellGets},
 	{"jackcache.loads", "{load}", "Reads that a loader answered; they are misses, too.", true, tellLoads},
 	{"jackcache.loads.stale", "{load}", "Reads with a loader that a stale value answered, by reason.", true, tellStale},
-	{"jackcache.operations", "{operation}", "Operations that asked the store, by what became of them.", true, tellOperations},
+	{"jackcache.operations", "{operation}", "Operations that asked the store, or waited for what another caller of the process asked it, by what became of them.", true, tellOperations},
 	{"jackcache.operation.time", "s", "The time that operations took together.", true, tellTime},
 	{"jackcache.operation.latency", "s", "Percentiles of the last one to two minutes of this instance.", false, tellLatency},
 	{"jackcache.refreshes", "{refresh}", "Longer lives that reads of sliding kinds asked the store for, by what became of it.", true, tellRefreshes},
