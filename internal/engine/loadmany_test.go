@@ -324,7 +324,7 @@ func TestManyStaleWhileSomeAreAway(t *testing.T) {
 		if err := second(p.GetMany(t.Context(), ks[:1], []Policy{kind})); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(lenient.TTL)
+		elapse(lenient.TTL)
 		p.line.unread = map[keys.Key]error{ks[0]: errAway, ks[1]: errAway}
 		l := &many{f: c.fleet, value: "v"}
 		c.wantsMany(c.callMany(p, kind, l, 1, 2, 3), 0, "old", "v2", "v3")
@@ -348,7 +348,7 @@ func TestManyStale(t *testing.T) {
 		if _, err := p.GetMany(t.Context(), kept, []Policy{lenient, lenient}); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(lenient.TTL)
+		elapse(lenient.TTL)
 		const load = time.Second
 		l := &many{f: c.fleet, value: "new", takes: load}
 		c.wantsMany(c.callMany(p, lenient, l, 1, 2), soft, "old", "old")
