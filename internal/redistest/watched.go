@@ -83,10 +83,19 @@ func (s *Sentinel) failover() error {
 	if i < 0 || before == nil {
 		return errors.New("no sentinel answers")
 	}
-	if _, err := s.sentinels[i].Do("SENTINEL", "FAILOVER", masterName); err != nil {
+	// One that has just been started has not heard of the replicas yet.
+	var refused error
+	err := poll(joinTime, func() error {
+		_, refused = s.sentinels[i].Do("SENTINEL", "FAILOVER", masterName)
+		if refused != nil && strings.HasPrefix(refused.Error(), "NOGOODSLAVE") {
+			return refused
+		}
+		return nil
+	})
+	if err = errors.Join(err, refused); err != nil {
 		return err
 	}
-	err := poll(joinTime, func() error {
+	err = poll(joinTime, func() error {
 		if s.Master() == before {
 			return fmt.Errorf("%s is still the master", before.Addr())
 		}
