@@ -10,6 +10,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/jackcache/jackcache/internal/engine"
+	"github.com/jackcache/jackcache/internal/keys"
 	"github.com/jackcache/jackcache/internal/near"
 )
 
@@ -80,6 +81,12 @@ func (l *listener) Changed(names []string) {
 	l.tier.Changed(names)
 	if e := l.engine.Load(); e != nil {
 		e.Changed(names)
+	}
+}
+
+func (l *listener) Ended(o keys.Org, g uint64) {
+	if e := l.engine.Load(); e != nil {
+		e.Ended(o, g)
 	}
 }
 

@@ -245,6 +245,11 @@ func (e *Engine) Wrote(k keys.Key) { e.drop(k) }
 // process. The copies are told before.
 func (e *Engine) Changed(names []string) { e.wake.Changed(names) }
 
+// Ended implements store.Listener. What this process writes from now on counts as
+// written after the invalidation, also where the store loses the generation before
+// this process reads it.
+func (e *Engine) Ended(o keys.Org, g uint64) { e.learn(o, g) }
+
 // ProofAge returns how long ago a copy of a key that was just given as current is
 // known to have been so.
 func (e *Engine) ProofAge(k keys.Key) time.Duration {

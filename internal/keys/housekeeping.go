@@ -44,15 +44,27 @@ func (s Space) Barrier(o Org, process string, n uint64) string {
 	return s.prefix + barriers + "{" + s.Generation(o) + "}:" + process + ":" + strconv.FormatUint(n, 10)
 }
 
-// AsBarrier reports whether a key is one of Barrier, and of which process.
-func (s Space) AsBarrier(text string) (process string, ok bool) {
+// AsBarrier reports whether a key is one of Barrier, of which organisation, and of
+// which process.
+func (s Space) AsBarrier(text string) (o Org, process string, ok bool) {
 	rest, ok := strings.CutPrefix(text, s.prefix)
 	if !ok || !strings.HasPrefix(rest, barriers) {
-		return "", false
+		return Org{}, "", false
 	}
-	_, rest, _ = strings.Cut(rest, "}:")
+	of, rest, _ := strings.Cut(strings.TrimPrefix(rest, barriers), "}:")
+	esc, ok := strings.CutPrefix(of, "{"+s.prefix+generations)
+	if !ok {
+		return Org{}, "", false
+	}
+	raw, err := unescape(esc)
+	if err != nil {
+		return Org{}, "", false
+	}
+	if o, err = ParseOrg(raw); err != nil {
+		return Org{}, "", false
+	}
 	process, _, ok = strings.Cut(rest, ":")
-	return process, ok
+	return o, process, ok
 }
 
 // Seen returns the key by which a process answers a barrier, in its Cluster slot.

@@ -12,7 +12,6 @@ import (
 
 	"github.com/jackcache/jackcache/internal/clock"
 	"github.com/jackcache/jackcache/internal/keys"
-	"github.com/jackcache/jackcache/internal/store"
 )
 
 // Options say how much a Tier keeps and what it trusts. All are required.
@@ -105,8 +104,6 @@ type Tier struct {
 
 	retains atomic.Bool // whether there was an item with a Retain
 }
-
-var _ store.Listener = (*Tier)(nil)
 
 // Numbers of clocks. A clock that several keys share costs a fill that could have
 // been kept, never a wrong answer.

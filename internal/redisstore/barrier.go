@@ -205,7 +205,7 @@ func (t *tap) answer(names []string) {
 // nothing of what it gives as fresh.
 func (t *tap) answers(name string) bool {
 	s := t.n.s
-	process, ok := s.opts.Space.AsBarrier(name)
+	_, process, ok := s.opts.Space.AsBarrier(name)
 	return ok && process != s.bootID && t.live.Load() && s.layout.Load().node(name) == t.n
 }
 
@@ -228,9 +228,18 @@ func (s *Store) answerBarriers() {
 	}
 }
 
+// answerBarrier answers one when the generation that was raised is known here: if
+// Redis loses it before whoever raised it has restored it, what is written here
+// counts as written after the invalidation all the same.
 func (s *Store) answerBarrier(barrier string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.opts.Timeout)
 	defer cancel()
+	o, _, _ := s.opts.Space.AsBarrier(barrier)
+	g, err := s.Generation(ctx, o)
+	if err != nil {
+		return err
+	}
+	s.opts.Listener.Ended(o, g)
 	name := s.opts.Space.Seen(barrier, s.bootID)
 	return s.on(ctx, name, call{"SET", 1}, func(c rueidis.Client) error {
 		return c.Do(ctx, c.B().Set().Key(name).Value("1").Px(barrierTTL).Build()).Error()

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackcache/jackcache/internal/keys"
 	"github.com/jackcache/jackcache/internal/redistest"
 	"github.com/jackcache/jackcache/internal/store"
 )
@@ -182,6 +183,8 @@ func TestBarrierOnAnotherTap(t *testing.T) {
 
 // holding is a Listener that is held up by the change of a generation.
 type holding struct{ release chan struct{} }
+
+func (holding) Ended(keys.Org, uint64) {}
 
 func (h holding) Changed(names []string) {
 	for _, name := range names {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/jackcache/jackcache/internal/keys"
 	"github.com/jackcache/jackcache/internal/redistest"
 	"github.com/jackcache/jackcache/internal/store"
 )
@@ -106,6 +107,8 @@ type order struct {
 	seen   atomic.Int64
 	last   atomic.Int64 // when a canary was told of, before this one
 }
+
+func (*order) Ended(keys.Org, uint64) {}
 
 func (o *order) Changed(names []string) {
 	if !slices.ContainsFunc(names, o.canary) {

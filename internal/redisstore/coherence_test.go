@@ -77,6 +77,8 @@ func (a *acknowledged) by(then int64, value uint64) (least uint64, since int64) 
 	return least, since
 }
 
+func (c *counting) Ended(keys.Org, uint64) {}
+
 func (c *counting) Changed(names []string) {
 	for _, name := range names {
 		if one := c.byName[name]; one != nil {

@@ -4,12 +4,15 @@ import (
 	"regexp"
 	"testing"
 
+	"github.com/jackcache/jackcache/internal/keys"
 	"github.com/jackcache/jackcache/internal/redisstore"
 	"github.com/jackcache/jackcache/internal/redistest"
 )
 
 // silent is a Listener.
 type silent struct{}
+
+func (silent) Ended(keys.Org, uint64) {}
 
 func (silent) Changed([]string) {}
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackcache/jackcache/internal/keys"
 	"github.com/jackcache/jackcache/internal/redistest"
 	"github.com/jackcache/jackcache/internal/store"
 )
@@ -408,6 +409,8 @@ func TestSuspendedIsWaitedForAgain(t *testing.T) {
 
 // slowly is a Listener that takes its time with each generation.
 type slowly struct{ takes time.Duration }
+
+func (slowly) Ended(keys.Org, uint64) {}
 
 func (s slowly) Changed(names []string) {
 	if slices.ContainsFunc(names, func(name string) bool { return strings.Contains(name, "__gen:") }) {

@@ -22,6 +22,8 @@ type heard struct {
 	names map[string]int // guarded by mu
 }
 
+func (h *heard) Ended(keys.Org, uint64) {}
+
 func (h *heard) Changed(names []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

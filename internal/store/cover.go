@@ -13,6 +13,9 @@ import (
 // and never block. The slice and its strings count during the call alone.
 type Listener interface {
 	Changed(names []string)
+	// Ended tells that another process has raised the generation of an organisation,
+	// to g or more, before that process hears that this one knows.
+	Ended(o keys.Org, g uint64)
 }
 
 // Tracked is a Shared store that may tell a Listener what changes.
