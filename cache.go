@@ -128,7 +128,7 @@ func (c *Cache) openShared(ctx context.Context, cfg *engine.Config, record *data
 		cfg.Journaling = &engine.Journaling{
 			Journal: c.journal, Shared: shared,
 			Budget: c.opts.Budget, Patience: time.Duration(float64(c.opts.Budget) * writeShare),
-			Optional: c.opts.Journal.Mode == JournalOptional, Kick: c.replay.Kick,
+			Optional: c.opts.Journal.Mode == JournalOptional, Kick: c.replay.Kick, Look: c.replay.Look,
 		}
 	}
 	return nil

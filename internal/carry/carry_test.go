@@ -78,6 +78,8 @@ type here struct{ store.Store }
 func (here) Serves(keys.Key) bool   { return true }
 func (here) Doubtful(keys.Key) bool { return false }
 
+func (here) Raised(context.Context, string) ([]store.Raised, string, error) { return nil, "", nil }
+
 func (here) Missed(keys.Key) bool { return true }
 
 func (here) Bounds(context.Context, keys.Key) (floor clock.Version, trimmedTo record.Order, exists bool, err error) {

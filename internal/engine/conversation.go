@@ -147,6 +147,9 @@ func (e *Engine) askedLog(ctx context.Context, k keys.Key, last int) (log Log, e
 			log, err = e.recallLog(ctx, k, last, begun, log, err)
 		}
 		again = answered && e.overtaken(k.Org(), begun)
+		if answered && err == nil && !again {
+			again, err = e.adopted(ctx, k, begun)
+		}
 	}
 	if err != nil {
 		return log, err

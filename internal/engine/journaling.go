@@ -24,8 +24,8 @@ var (
 )
 
 // Journaling says how writes are kept until the shared store has them, and for
-// the case that it loses them. Journal, Shared, Budget, Patience and Kick are
-// required.
+// the case that it loses them. Journal, Shared, Budget, Patience, Kick and
+// Look are required.
 type Journaling struct {
 	Journal *journal.Journal
 	// Shared is the Store of the Config.
@@ -39,6 +39,9 @@ type Journaling struct {
 	Optional bool
 	// Kick is called when something is pending.
 	Kick func()
+	// Look has what is to be adopted by the generations that were learned before the
+	// call adopted; see Engine.Adopted.
+	Look func(context.Context) error
 }
 
 // refuseFor is how long a journal that failed is not tried again by writes that
@@ -77,6 +80,7 @@ type journaling struct {
 	// gone has what was missed and is not lost, by key and part.
 	gone     *otter.Cache[string, gone]
 	restored atomic.Uint64 // how often what the store had lost was applied again
+	learned  learned
 	views    views
 }
 
@@ -204,7 +208,10 @@ func (e *Engine) journalTakes(derived bool) error {
 
 // appliedRecord is what is recorded of an operation that the store has.
 func (e *Engine) appliedRecord(op store.Op, res store.Result) *journal.Record {
-	r := &journal.Record{Kind: journal.Applied, Time: e.cfg.Clock.Time(), Op: repeatable(op)}
+	r := &journal.Record{Kind: journal.Applied, Time: res.StoreTime, Op: repeatable(op)}
+	if r.Time.IsZero() {
+		r.Time = e.cfg.Clock.Time()
+	}
 	r.Op.ExpiresAt = res.ExpiresAt
 	if r.Op.ExpiresAt.IsZero() {
 		r.Op.ExpiresAt = r.Time.Add(op.TTL)

@@ -332,7 +332,11 @@ func (e *Engine) asked(ctx context.Context, k keys.Key, lives bool) (r seenValue
 		}
 		answered := err == nil
 		r, err = e.recall(k, begun, r, err)
-		if !answered || !e.overtaken(k.Org(), begun) {
+		again := answered && e.overtaken(k.Org(), begun)
+		if answered && err == nil && !again {
+			again, err = e.adopted(ctx, k, begun)
+		}
+		if !again {
 			return r, err
 		}
 	}
@@ -383,13 +387,17 @@ func (e *Engine) seenMany(ctx context.Context, ks []keys.Key, lives bool) (all [
 				r.Read = rs[i]
 			}
 			var missing error
-			if all[i], missing = e.recall(k, begun[i], r, failed); missing != nil {
+			all[i], missing = e.recall(k, begun[i], r, failed)
+			again = again || failed == nil && e.overtaken(k.Org(), begun[i])
+			if failed == nil && missing == nil && !again {
+				again, missing = e.adopted(ctx, k, begun[i])
+			}
+			if missing != nil {
 				if errs == nil {
 					errs = make([]error, len(ks))
 				}
 				errs[i] = missing
 			}
-			again = again || failed == nil && e.overtaken(k.Org(), begun[i])
 		}
 	}
 	return all, errs

@@ -125,3 +125,57 @@ func (j *Journal) EachPending(f func(Outstanding)) {
 		}
 	}
 }
+
+// Holds reports whether the journal knows that an operation is part of the shared store
+// under its generation or a higher one, or has no place there any more. It looks at the
+// index alone.
+func (j *Journal) Holds(r *Record) bool {
+	op := &r.Op
+	h := j.hash.text(op.Key.String())
+	s := j.state
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	k, ok := s.keys[h]
+	if !ok {
+		return false
+	}
+	e := s.entries.at(k)
+	if e.top != none {
+		top := s.recs.at(e.top)
+		switch {
+		case top.action == store.Set:
+			return top.compare(op.Generation, op.Version) >= 0
+		case top.generation >= op.Generation && top.version.Compare(op.Version) >= 0:
+			return true
+		}
+	}
+	for i := e.tail; i != none; {
+		r := s.recs.at(i)
+		if r.kind == Applied && r.action == op.Action && r.generation >= op.Generation && r.version == op.Version {
+			return true
+		}
+		i = r.prev
+	}
+	return false
+}
+
+// WrittenSince reports whether something of a key is recorded as part of the shared
+// store that was written at t or later, and is of a lower generation.
+func (j *Journal) WrittenSince(k keys.Key, t time.Time, generation uint64) bool {
+	h := j.hash.text(k.String())
+	s := j.state
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	i, ok := s.keys[h]
+	if !ok {
+		return false
+	}
+	for i := s.entries.at(i).tail; i != none; {
+		r := s.recs.at(i)
+		if r.kind == Applied && r.generation < generation && r.version.Millis() >= t.UnixMilli() {
+			return true
+		}
+		i = r.prev
+	}
+	return false
+}

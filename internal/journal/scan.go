@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/jackcache/jackcache/internal/clock"
 	"github.com/jackcache/jackcache/internal/keys"
@@ -30,6 +31,21 @@ func (j *Journal) Highest() clock.Version {
 	j.state.mu.RLock()
 	defer j.state.mu.RUnlock()
 	return j.state.highest
+}
+
+// Before returns a position at or before the first record that was accepted at t or
+// later.
+func (j *Journal) Before(t time.Time) (p Position) {
+	s := j.state
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, seg := range s.segments {
+		if seg.newest >= nanoseconds(t) {
+			break
+		}
+		p = max(p, seg.high)
+	}
+	return p
 }
 
 // extent is a segment as far as it was written.

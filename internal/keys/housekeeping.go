@@ -31,6 +31,10 @@ const (
 // Listeners returns the key of the list of processes that give copies.
 func (s Space) Listeners() string { return s.prefix + "__listeners" }
 
+// Raised returns the key of the generations that were raised because they had been
+// lost.
+func (s Space) Raised() string { return s.prefix + "__raised" }
+
 // Suspension returns the key by which a process that gives copies is told that it
 // is suspended, in the Cluster slot of Listeners.
 func (s Space) Suspension(process string) string {

@@ -88,11 +88,11 @@ func (s *Store) InvalidateOnce(ctx context.Context, o keys.Org, known uint64, to
 	return s.generation(ctx, invalidateOnce, names, known, s.mayBeLost(), millis(tokenLife))
 }
 
-// mayBeLost tells the scripts what it means that an organisation has no
-// generation. Where there are journals it may have had one that this instance
-// never saw, and that another restores: an invalidation that counted from one
-// again would be undone by that. Then it goes on at the time in microseconds,
-// which is above what counting has reached.
+// mayBeLost tells the scripts whether the generation that is stored may be behind
+// one that was lost. Where there are journals another one may restore that, and an
+// invalidation that counted on from what it finds would be undone by it. Then it goes
+// on at the time in microseconds, which is above what counting has reached, and says
+// when the invalidation was; see store.Raised.
 func (s *Store) mayBeLost() string {
 	if s.opts.Witness == nil {
 		return "0"
@@ -102,6 +102,13 @@ func (s *Store) mayBeLost() string {
 
 // RaiseGeneration sets the generation to at least g.
 func (s *Store) RaiseGeneration(ctx context.Context, o keys.Org, g uint64) (uint64, error) {
+	stored, err := s.Generation(ctx, o)
+	if err != nil || stored >= g {
+		return stored, err
+	}
+	if s.opts.Witness != nil {
+		s.noteRaised(ctx, o, g)
+	}
 	return s.generation(ctx, generationRaise, []string{s.generationOf(o)}, g)
 }
 

@@ -124,6 +124,7 @@ type Store struct {
 	surveyed atomic.Int64  // when the masters were asked for that were found last, as store.Now
 
 	listing  listing
+	notes    notes
 	barriers atomic.Uint64 // of this process
 	heard    chan string   // barriers of others that are to be answered
 

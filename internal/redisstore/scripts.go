@@ -24,6 +24,8 @@ var (
 	heartbeatSource string
 	//go:embed lua/instance_claim.lua
 	instanceClaimSource string
+	//go:embed lua/raised_note.lua
+	raisedNoteSource string
 	//go:embed lua/listener_enter.lua
 	listenerEnterSource string
 	//go:embed lua/listener_read.lua
@@ -38,6 +40,7 @@ var (
 	invalidateOnce  = newScript(invalidateOnceSource)
 	heartbeat       = newScript(heartbeatSource)
 	instanceClaim   = newScript(instanceClaimSource)
+	raisedNote      = newScript(raisedNoteSource)
 	listenerEnter   = newScript(listenerEnterSource)
 	listenerRead    = newScript(listenerReadSource)
 	listenerSuspend = newScript(listenerSuspendSource)

@@ -271,6 +271,12 @@ func (r *Replayer) applyAll(l *line, rs []*journal.Record) (left []journal.Posit
 		}
 	}
 	r.counts.replayed.Add(int64(len(rs) - len(left)))
+	for _, rec := range rs {
+		if g := r.opts.Known(l.org); rec.Op.Generation < g {
+			r.adoption.again(l.org, g)
+			break
+		}
+	}
 	return left
 }
 
@@ -300,6 +306,8 @@ func (r *Replayer) applyPending(records run) ([]*journal.Record, error) {
 		case res.Status == store.Expired:
 			r.counts.expired.Add(int64(len(records)))
 			return nil, nil
+		case r.adoption.again(op.Key.Org(), res.Generation):
+			return r.marks(records, op, res), nil // maybe before somebody invalidated it
 		default: // somebody invalidated it
 			return nil, nil
 		}
@@ -334,7 +342,11 @@ func (r *Replayer) marks(records run, op store.Op, res store.Result) []*journal.
 		if !res.ExpiresAt.IsZero() && res.Status != store.Superseded {
 			own.ExpiresAt = res.ExpiresAt
 		}
-		marks[i] = &journal.Record{Kind: journal.Applied, Time: r.opts.Now(), Op: own, Resolves: []journal.Position{rec.Position}}
+		at := res.StoreTime
+		if at.IsZero() {
+			at = r.opts.Now()
+		}
+		marks[i] = &journal.Record{Kind: journal.Applied, Time: at, Op: own, Resolves: []journal.Position{rec.Position}}
 	}
 	return marks
 }

@@ -160,6 +160,18 @@ func (f *faulty) RaiseGeneration(ctx context.Context, o keys.Org, to uint64) (ui
 	})
 }
 
+func (f *faulty) Raised(ctx context.Context, upTo string) (all []store.Raised, now string, err error) {
+	type notes struct {
+		all []store.Raised
+		now string
+	}
+	n, err := answer(ctx, f, call{what: "raised"}, func(m *storetest.Memory) (n notes, err error) {
+		n.all, n.now, err = m.Raised(context.Background(), upTo)
+		return n, err
+	})
+	return n.all, n.now, err
+}
+
 func (f *faulty) InvalidateOnce(ctx context.Context, o keys.Org, known uint64, token clock.Version) (uint64, error) {
 	return answer(ctx, f, call{what: "invalidate", org: o}, func(m *storetest.Memory) (uint64, error) {
 		return m.InvalidateOnce(context.Background(), o, known, token)

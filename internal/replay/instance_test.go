@@ -73,7 +73,7 @@ func (x *instance) open() {
 	x.clk.Observe(j.Highest())
 	x.r = replay.New(replay.Options{
 		Journal: j, Space: space, Rate: 20000, SetAside: x.aside(), Now: time.Now, Stamp: x.clk.Now, Logger: slog.New(slog.DiscardHandler),
-		Known: x.knows,
+		Known: x.knows, Learned: func() map[keys.Org]uint64 { return nil }, Adopted: func(map[keys.Org]uint64) {},
 		Restored: func() {
 			if x.back != nil {
 				x.back()
@@ -167,6 +167,12 @@ func (x *instance) end(o keys.Org) {
 	x.known[o] = max(x.known[o], g)
 	x.mu.Unlock()
 	x.keep(&journal.Record{Kind: journal.Generation, Time: time.Now(), Org: o, Generation: g})
+}
+
+// elapse lets the bubble's time pass.
+func elapse(d time.Duration) {
+	synctest.Wait()
+	time.Sleep(d)
 }
 
 // within waits for something to become true, in the bubble's time.

@@ -40,7 +40,12 @@ type Options struct {
 	// Restored is called when what a server had lost was applied again, while it is
 	// in doubt still.
 	Restored func()
-	Logger   *slog.Logger
+	// Learned returns the generations that were learned, and of which it is not known
+	// whether they were lost in between; Adopted is told of those of them of which it
+	// is, when what was written meanwhile is applied under them.
+	Learned func() map[keys.Org]uint64
+	Adopted func(map[keys.Org]uint64)
+	Logger  *slog.Logger
 }
 
 const (
@@ -77,6 +82,7 @@ type Replayer struct {
 	aside    aside
 	kicked   chan struct{}
 	queues   queues
+	adoption adoption
 	counts   counts
 
 	ctx    context.Context // ends with Close
@@ -95,7 +101,7 @@ func New(o Options) *Replayer {
 	r := &Replayer{
 		opts: o, j: o.Journal, kicked: make(chan struct{}, 1), aside: aside{path: o.SetAside},
 		limit:  rate.NewLimiter(rate.Limit(o.Rate), max(runMessages, int(float64(o.Rate)*burst))),
-		queues: newQueues(), slots: make(chan struct{}, inFlight), settling: make(chan struct{}, 1),
+		queues: newQueues(), adoption: newAdoption(), slots: make(chan struct{}, inFlight), settling: make(chan struct{}, 1),
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	return r
@@ -116,8 +122,8 @@ func (r *Replayer) Start(s store.Shared) {
 	for _, sus := range early {
 		r.Suspect(sus)
 	}
-	r.done.Add(1)
-	go func() { defer r.done.Done(); r.drain() }()
+	r.done.Go(r.drain)
+	r.done.Go(r.adopt)
 }
 
 // Close ends replaying. What is pending stays so.

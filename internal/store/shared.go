@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/jackcache/jackcache/internal/clock"
 	"github.com/jackcache/jackcache/internal/keys"
@@ -40,6 +41,12 @@ type Shared interface {
 	// nothing is remembered of it; a conversation whose life has ended may still
 	// have its floor. Errors are those of a read.
 	Bounds(ctx context.Context, k keys.Key) (floor clock.Version, trimmedTo record.Order, exists bool, err error)
+	// Raised returns the generations that RaiseGeneration was about to raise because the
+	// store had lost them, in the last 48 hours, the highest of each organisation: one
+	// that is not read yet may be about to be. upTo is what the call before returned as
+	// now; where nothing has come since it returns none. Empty: all. Errors are those of
+	// a read.
+	Raised(ctx context.Context, upTo string) (all []Raised, now string, err error)
 	// Missed tells that a key is not there which was acknowledged, and whose life
 	// is not over: its server is in doubt from now on, and is looked at. Of calls
 	// within a second one counts for each server. It never waits, and reports whether
@@ -75,4 +82,20 @@ type Suspicion struct {
 	Covers func(key string) bool
 	// Done is called once all that was acknowledged after From was applied again.
 	Done func()
+}
+
+// Raised is a generation that was lost, and raised again by somebody who knew it.
+// What was written in between counts as written under a lower one.
+type Raised struct {
+	Org        keys.Org
+	Generation uint64
+}
+
+// earliest is the lowest generation that is a time: counting does not reach it.
+const earliest = 100_000_000_000_000 // in 1973
+
+// At returns when the invalidation was that led to the generation, by the clock of the
+// store; false: it does not tell.
+func (r Raised) At() (time.Time, bool) {
+	return time.UnixMicro(int64(r.Generation)), r.Generation >= earliest && r.Generation <= MaxGeneration
 }

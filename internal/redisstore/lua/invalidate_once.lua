@@ -1,15 +1,15 @@
 -- Raises a generation for an invalidation that may be repeated: its answer is
 -- kept beside the generation.
 -- KEYS 1 generation, 2 answer
--- ARGV 1 known, 2 '1' where a generation that is missing may be one that was lost,
---      3 life of the answer in milliseconds
+-- ARGV 1 known, 2 '1' where a generation that is stored, or missing, may be behind one
+--      that was lost, 3 life of the answer in milliseconds
 -- Gives the generation that the invalidation led to.
-local found = redis.call('GET', KEYS[1])
-local stored = tonumber(found or '0')
+local stored = tonumber(redis.call('GET', KEYS[1]) or '0')
 local kept = redis.call('GET', KEYS[2])
 local next = kept and tonumber(kept) or math.max(stored, tonumber(ARGV[1])) + 1
-if not found and not kept and ARGV[2] == '1' then
-  -- Above every one that was given before, which others are about to restore.
+if not kept and ARGV[2] == '1' then
+  -- Above every one that was given before, which others are about to restore; and so
+  -- it tells when it was.
   local time = redis.call('TIME')
   next = math.max(next, tonumber(time[1]) * 1000000 + tonumber(time[2]))
 end

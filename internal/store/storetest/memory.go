@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -23,6 +24,8 @@ type Memory struct {
 	mu            sync.Mutex
 	closed        bool                     // guarded by mu
 	generations   map[keys.Org]uint64      // guarded by mu
+	raised        map[keys.Org]uint64      // guarded by mu: what RaiseGeneration has raised
+	notes         int                      // guarded by mu: how often
 	invalidated   map[token]uint64         // guarded by mu: what each invalidation led to
 	values        map[string]*value        // guarded by mu
 	conversations map[string]*conversation // guarded by mu
@@ -46,6 +49,7 @@ func NewMemory(now func() time.Time) *Memory {
 	return &Memory{
 		now: now, since: now(),
 		generations:   map[keys.Org]uint64{},
+		raised:        map[keys.Org]uint64{},
 		invalidated:   map[token]uint64{},
 		values:        map[string]*value{},
 		conversations: map[string]*conversation{},
@@ -225,8 +229,27 @@ func (m *Memory) RaiseGeneration(ctx context.Context, o keys.Org, g uint64) (uin
 		return 0, err
 	}
 	defer m.mu.Unlock()
-	m.generations[o] = max(m.generations[o], g)
+	if g > m.generations[o] {
+		m.generations[o] = g
+		m.raised[o] = g
+		m.notes++
+	}
 	return m.generations[o], nil
+}
+
+// Raised implements store.Shared.
+func (m *Memory) Raised(ctx context.Context, upTo string) (all []store.Raised, now string, err error) {
+	if err := m.enter(ctx); err != nil {
+		return nil, upTo, err
+	}
+	defer m.mu.Unlock()
+	if now = strconv.Itoa(m.notes); now == upTo {
+		return nil, now, nil
+	}
+	for o, g := range m.raised {
+		all = append(all, store.Raised{Org: o, Generation: g})
+	}
+	return all, now, nil
 }
 
 // List implements store.Store. The cursor is the last key of a page.

@@ -1,0 +1,308 @@
+package replay_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/jackcache/jackcache/internal/journal"
+	"github.com/jackcache/jackcache/internal/keys"
+	"github.com/jackcache/jackcache/internal/store"
+)
+
+// at is a generation that an invalidation at that time leads to.
+func at(t time.Time) uint64 { return uint64(t.UnixMicro()) }
+
+// brought has somebody else restore a generation that the store had lost.
+func (x *instance) brought(o keys.Org, g uint64) {
+	x.t.Helper()
+	_, err := x.s.RaiseGeneration(context.Background(), o, g)
+	x.must(err)
+}
+
+// has fails the test where values and conversations 1 to 3 of an organisation are not
+// as wanted in the end: empty for none.
+func (x *instance) has(t *testing.T, o keys.Org, want ...string) {
+	t.Helper()
+	elapse(5 * time.Second)
+	x.settled(time.Second)
+	for i, w := range want {
+		payload, ids := "", "[]"
+		if w != "" {
+			payload, ids = fmt.Sprintf("%q", w), fmt.Sprintf("[%s]", w)
+		}
+		if got := x.reads(value(o, i+1)); got != payload {
+			t.Errorf("value %d is %q, want %q", i+1, got, payload)
+		}
+		if got := fmt.Sprint(x.ids(conversation(o, i+1))); got != ids {
+			t.Errorf("conversation %d is %s, want %s", i+1, got, ids)
+		}
+	}
+}
+
+// What was written after an invalidation that the store had lost counts as written
+// after it, once it is restored; what was written before it does not.
+func TestAdopted(t *testing.T) {
+	write := func(x *instance, o keys.Org, i int, text string) {
+		x.write(x.set(value(o, i), text))
+		x.write(x.append(conversation(o, i), text))
+	}
+	accept := func(x *instance, o keys.Org, i int, text string) {
+		x.accept(x.set(value(o, i), text))
+		x.accept(x.append(conversation(o, i), text))
+	}
+	for name, test := range map[string]func(t *testing.T, x *instance){
+		"written before and after": func(t *testing.T, x *instance) {
+			write(x, org(1), 1, "before")
+			write(x, org(2), 1, "others")
+			elapse(time.Millisecond)
+			g := at(time.Now())
+			elapse(time.Millisecond)
+			write(x, org(1), 2, "after")
+			x.brought(org(1), g)
+			x.has(t, org(1), "", "after")
+			x.has(t, org(2), "others")
+		},
+		"in parts, over a restart": func(t *testing.T, x *instance) {
+			g := at(time.Now())
+			elapse(time.Millisecond)
+			write(x, org(1), 1, "after")
+			x.r.Close()
+			x.brought(org(1), g)
+			x.restart()
+			x.has(t, org(1), "after")
+			before := x.j.Stats().Records
+			x.restart()
+			x.has(t, org(1), "after")
+			if now := x.j.Stats().Records; now != before {
+				t.Errorf("%d records, and %d after another start", before, now)
+			}
+		},
+		"and applied again after a loss": func(t *testing.T, x *instance) {
+			g := at(time.Now())
+			elapse(time.Millisecond)
+			write(x, org(1), 1, "after")
+			x.brought(org(1), g)
+			x.has(t, org(1), "after")
+			x.s.lose(0)
+			done := x.suspect(store.Suspicion{Confirmed: true})
+			x.within(time.Second, "it is applied again", done)
+			x.has(t, org(1), "after")
+		},
+		"before another one that was lost, too, and is restored later": func(t *testing.T, x *instance) {
+			g := at(time.Now())
+			elapse(time.Millisecond)
+			write(x, org(1), 1, "between")
+			elapse(time.Millisecond)
+			last := at(time.Now())
+			elapse(time.Millisecond)
+			write(x, org(1), 2, "after")
+			x.brought(org(1), g)
+			x.has(t, org(1), "between", "after")
+			x.brought(org(1), last)
+			x.has(t, org(1), "", "after")
+		},
+		"a counted generation tells no time": func(t *testing.T, x *instance) {
+			write(x, org(1), 1, "before")
+			x.brought(org(1), 7)
+			x.has(t, org(1), "")
+		},
+		"invalidated since": func(t *testing.T, x *instance) {
+			g := at(time.Now())
+			elapse(time.Millisecond)
+			write(x, org(1), 1, "after")
+			x.brought(org(1), g)
+			x.end(org(1))
+			write(x, org(1), 2, "last")
+			x.has(t, org(1), "", "last")
+		},
+		"not lost": func(t *testing.T, x *instance) {
+			write(x, org(1), 1, "before")
+			// By a store whose clock is behind.
+			g := at(time.Now().Add(-time.Second))
+			if _, err := x.s.InvalidateOnce(context.Background(), org(1), g-1, x.clk.Now()); err != nil {
+				t.Fatal(err)
+			}
+			x.has(t, org(1), "")
+		},
+		"accepted before it was restored": func(t *testing.T, x *instance) {
+			g := at(time.Now())
+			elapse(time.Millisecond)
+			x.s.serves(store.Down, nil)
+			accept(x, org(1), 1, "after")
+			x.brought(org(1), g)
+			x.s.well()
+			x.has(t, org(1), "after")
+		},
+		"tried before it was restored": func(t *testing.T, x *instance) {
+			g := at(time.Now())
+			elapse(time.Millisecond)
+			// Another one, which knows it, is first.
+			set, talk := x.set(value(org(1), 2), "others"), x.append(conversation(org(1), 2), "others")
+			set.Generation, talk.Generation = g, g
+			x.s.is(func(c call) fault {
+				if c.what == "apply" {
+					return fault{err: errUnknown}
+				}
+				return fault{}
+			})
+			accept(x, org(1), 1, "after")
+			accept(x, org(1), 2, "after")
+			x.within(time.Second, "it was tried", func() bool { return x.s.count("apply") >= 4 })
+			x.brought(org(1), g)
+			for _, op := range []store.Op{set, talk} {
+				if _, err := x.s.memory.Apply(context.Background(), op); err != nil {
+					t.Fatal(err)
+				}
+			}
+			elapse(3 * time.Second) // it is looked for, while that waits
+			x.s.well()
+			x.settled(10 * time.Second)
+			elapse(5 * time.Second)
+			for i := 1; i <= 2; i++ {
+				if got := x.reads(value(org(1), i)); got != `"after"` {
+					t.Errorf("value %d is %q", i, got)
+				}
+			}
+			for i, want := range []string{"[after]", "[others after]"} {
+				if got := fmt.Sprint(x.ids(conversation(org(1), i+1))); got != want {
+					t.Errorf("conversation %d is %s, want %s", i+1, got, want)
+				}
+			}
+		},
+		"tried before it was restored, and nobody was first": func(t *testing.T, x *instance) {
+			g := at(time.Now())
+			elapse(time.Millisecond)
+			x.s.is(func(c call) fault {
+				if c.what == "apply" {
+					return fault{err: errUnknown}
+				}
+				return fault{}
+			})
+			accept(x, org(1), 1, "after")
+			x.within(time.Second, "it was tried", func() bool { return x.s.count("apply") >= 2 })
+			x.brought(org(1), g)
+			elapse(3 * time.Second)
+			x.s.well()
+			x.settled(10 * time.Second)
+			x.has(t, org(1), "after")
+		},
+		"answered, and not recorded yet": func(t *testing.T, x *instance) {
+			g := at(time.Now())
+			elapse(time.Millisecond)
+			turn := x.j.Begin()
+			set, talk := x.set(value(org(1), 1), "after"), x.append(conversation(org(1), 1), "after")
+			for _, op := range []store.Op{set, talk} {
+				if _, err := x.s.Apply(context.Background(), op); err != nil {
+					t.Fatal(err)
+				}
+			}
+			x.brought(org(1), g)
+			elapse(3 * time.Second)
+			for _, op := range []store.Op{set, talk} {
+				x.keep(&journal.Record{Kind: journal.Applied, Time: time.Now(), Op: op})
+			}
+			x.j.End(turn)
+			x.has(t, org(1), "after")
+		},
+		"the store fails meanwhile": func(t *testing.T, x *instance) {
+			g := at(time.Now())
+			elapse(time.Millisecond)
+			for i := 1; i <= 3; i++ {
+				write(x, org(1), i, "after")
+			}
+			for _, end := range []fault{{err: errAway}, {err: errUnknown}, {err: errUnknown, done: true}, {hangs: true}} {
+				x.s.is(func(call) fault { return end })
+				elapse(3 * time.Second)
+			}
+			x.s.well()
+			x.brought(org(1), g)
+			for _, what := range []string{"raised", "generation", "get", "apply"} {
+				x.s.is(func(c call) fault {
+					if c.what == what {
+						return fault{err: errUnknown, done: true}
+					}
+					return fault{}
+				})
+				elapse(3 * time.Second)
+			}
+			x.s.well()
+			x.has(t, org(1), "after", "after", "after")
+		},
+		"noted, and restored later": func(t *testing.T, x *instance) {
+			g := at(time.Now())
+			elapse(time.Millisecond)
+			write(x, org(1), 1, "after")
+			x.brought(org(1), g)
+			x.s.is(func(c call) fault {
+				if c.what == "generation" {
+					return fault{err: errAway}
+				}
+				return fault{}
+			})
+			elapse(10 * time.Second)
+			x.s.well()
+			x.has(t, org(1), "after")
+		},
+		"another one deleted it": func(t *testing.T, x *instance) {
+			g := at(time.Now())
+			elapse(time.Millisecond)
+			x.write(x.set(value(org(1), 1), "after"))
+			if _, err := x.s.Apply(context.Background(), x.tombstone(value(org(1), 1))); err != nil {
+				t.Fatal(err)
+			}
+			x.brought(org(1), g)
+			elapse(5 * time.Second)
+			if got := x.reads(value(org(1), 1)); got != "" {
+				t.Errorf("what another one has deleted since is back: %s", got)
+			}
+		},
+		"its life is over": func(t *testing.T, x *instance) {
+			g := at(time.Now())
+			elapse(time.Millisecond)
+			write(x, org(1), 1, "after")
+			elapse(life)
+			n := x.s.count("apply")
+			x.brought(org(1), g)
+			elapse(5 * time.Second)
+			if now := x.s.count("apply"); now != n {
+				t.Errorf("%d operations for what has no life any more", now-n)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) { inBubble(t, test) })
+	}
+}
+
+// Who looks is answered when what there is to adopt is adopted, or cannot be.
+func TestLook(t *testing.T) {
+	inBubble(t, func(t *testing.T, x *instance) {
+		g := at(time.Now())
+		elapse(time.Millisecond)
+		x.write(x.set(value(org(1), 1), "after"))
+		x.brought(org(1), g)
+		if err := x.r.Look(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := x.reads(value(org(1), 1)); got != `"after"` {
+			t.Errorf("%q when it was looked", got)
+		}
+		x.s.is(func(call) fault { return fault{err: errAway} })
+		if err := x.r.Look(t.Context()); err == nil {
+			t.Error("no error where the store is away")
+		}
+		x.s.is(func(call) fault { return fault{hangs: true} })
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		if err := x.r.Look(ctx); err == nil || ctx.Err() == nil {
+			t.Errorf("%v, %v where the store hangs", err, ctx.Err())
+		}
+		x.s.well()
+		x.j.Begin() // somebody has been answered, and not recorded it
+		x.brought(org(1), g+1)
+		if err := x.r.Look(ctx); err == nil {
+			t.Error("no error after its time")
+		}
+	})
+}
