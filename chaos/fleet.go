@@ -33,6 +33,9 @@ func newFleet(s *servers, p plan) (*fleet, error) {
 		if err != nil {
 			return f, err
 		}
+		if i == withoutCopies {
+			env = append(env, "JACKCACHE_NEAR_BYTES=off")
+		}
 		own := filepath.Join(p.dir, "instance"+strconv.Itoa(i))
 		data := filepath.Join(own, "data")
 		if i == 0 && f.disk != nil {
@@ -48,6 +51,10 @@ func newFleet(s *servers, p plan) (*fleet, error) {
 	f.all = append(f.all, f.lib)
 	return f, f.start()
 }
+
+// withoutCopies is the instance that keeps no copies. It hears of nothing that others
+// invalidate until it asks Redis.
+const withoutCopies = 1
 
 // switches are the settings that break a process on purpose.
 func (p plan) switches(instance int) []string {
