@@ -12,6 +12,9 @@
 //
 //   - Ahead when the version is more than clock.MaxAhead ahead of the store's time;
 //   - Expired when ExpiresAt is past;
+//   - Stale, with the organisation's generation, when that is higher and If restricts
+//     the Set: it looked at data that is not there any more. A store that has the two
+//     in different places, or is one process's own, may answer as below;
 //   - ConditionFail when If does not hold. IfAbsent and IfVersion look at what is
 //     live under the Op's generation: a record of a lower generation or a
 //     tombstone counts as absent. IfSeen looks at the key itself;

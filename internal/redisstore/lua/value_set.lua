@@ -41,7 +41,10 @@ if ahead > time[1] * 1000 + math.floor(time[2] / 1000)
   return 'ahead - ' .. current .. ' 0' .. tail
 end
 local condition = ARGV[5]
-if condition ~= '' then
+if condition ~= '' and generation < tonumber(current) then
+  -- It was made from what is not there any more: what is there is not its business.
+  status = 'stale '
+elseif condition ~= '' then
   local live = stored ~= '' and storedGeneration >= generation and tonumber(string.sub(head, 22, 23), 16) % 2 == 0
   if condition == 'absent' and live
     or condition == 'version' and not (live and stored == ARGV[6])

@@ -86,7 +86,11 @@ func (p *pair) draw() store.Op {
 		op.Messages[i].Index = uint16(m.ID[0] - 'a')
 	}
 	op.Window = p.window
-	op.Generation = rapid.Uint64Range(0, 2).Draw(p.t, "generation")
+	lowest := uint64(0)
+	if op.If.Kind != store.Always { // below the organisation's generation stores may differ
+		lowest, _ = p.memory.Generation(context.Background(), p.org)
+	}
+	op.Generation = rapid.Uint64Range(lowest, max(lowest, 2)).Draw(p.t, "generation")
 	// Which copy of an id stands after trimming depends on arrival where a floor
 	// comes between its orders. A live Replace never does.
 	if rapid.Bool().Draw(p.t, "merge") && (!p.trims || op.Action != store.Replace) {

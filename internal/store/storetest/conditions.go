@@ -85,7 +85,6 @@ func (s *suite) conditionFirst(t *testing.T) {
 	s.must(t, old, store.ConditionFail)
 	higher := under(set(k, v[3], "value"), 2)
 	s.must(t, higher, store.Applied)
-	s.raise(t, k.Org(), 2)
 	absent := under(set(k, v[3], "value"), 1)
 	absent.If = store.Condition{Kind: store.IfAbsent}
 	s.must(t, absent, store.ConditionFail) // a higher generation is there for a reader
