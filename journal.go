@@ -90,8 +90,8 @@ func (c *Cache) openJournal(clk *clock.Clock) error {
 		Known:    func(o keys.Org) uint64 { return c.engine.Known(o) },
 		Observed: func(o keys.Org, r store.Result) { c.engine.Observe(o, r) },
 		Restored: func() { c.engine.Restored() },
-		Learned:  func() map[keys.Org]uint64 { return c.engine.Learned() },
-		Adopted:  func(all map[keys.Org]uint64) { c.engine.Adopted(all) },
+		Adopting: func() func(func(keys.Org) bool) { return c.engine.Adopting() },
+		Adopts:   func(o keys.Org) { c.engine.Adopts(o) },
 		Wrote:    func(k keys.Key) { c.engine.Wrote(k) },
 		Logger:   o.Logger,
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -242,7 +243,7 @@ func TestSetWhileAnInvalidationIsLost(t *testing.T) {
 	u.writes(b, "after")
 	u.must(chat(c).Clear(ctx))
 	u.writes(b, "last")
-	u.close(c) // what it has written last must not be surpassed meanwhile
+	u.close(c) // what it has written last is there all the same
 	a := u.open("who invalidates")
 	back(t, a, b)
 	u.reads(b, true, "last")
@@ -250,7 +251,7 @@ func TestSetWhileAnInvalidationIsLost(t *testing.T) {
 		t.Errorf("who has set a value reads %q", got)
 	}
 	u.reads(a, false, "last")
-	for id, want := range map[string]string{phone(1): "after", phone(2): "", phone(3): "", phone(4): "", phone(5): ""} {
+	for id, want := range map[string]string{phone(1): "after", phone(2): "last", phone(3): "", phone(4): "", phone(5): ""} {
 		if got := lead(a, id); got != want {
 			t.Errorf("%s: %q while one of its writers is away, want %q", id, got, want)
 		}
@@ -359,4 +360,136 @@ func TestOwnIsNeverLessWhileAnInvalidationIsRestored(t *testing.T) {
 			u.reads(b, true, "after")
 		})
 	}
+}
+
+// restores has a generation restored, as an instance does it that knows it.
+func (u *unawareness) restores(s *redistest.Server, g time.Time) {
+	u.t.Helper()
+	number := strconv.FormatInt(g.UnixMicro(), 10)
+	for _, args := range [][]string{
+		{"ZADD", "jack:dev:__raised", strconv.FormatInt(time.Now().UnixMicro(), 10), number + " org-1"},
+		{"SET", "jack:dev:__gen:org-1", number},
+	} {
+		if _, err := s.Do(args...); err != nil {
+			u.t.Fatal(err)
+		}
+	}
+}
+
+// now returns the time, and returns when it is over.
+func now() time.Time {
+	at := time.Now()
+	for time.Since(at) < time.Millisecond {
+		continue
+	}
+	return at
+}
+
+// A write that depends on what is stored finds what was written while an invalidation
+// was lost, and does not destroy it.
+func TestConditionalWhileAnInvalidationIsRestored(t *testing.T) {
+	s := redistest.Start(t)
+	u := newUnawareness(t, jackcache.RedisOptions{Addrs: []string{s.Addr()}})
+	ctx := t.Context()
+	for name, test := range map[string]func(b *assistant.Assistant, o jackcache.Org, v jackcache.Version) string{
+		"where it is as it was": func(b *assistant.Assistant, o jackcache.Org, v jackcache.Version) string {
+			u.must(second(b.Kinds.PhoneToLead.Set(ctx, o, phone(1), assistant.Lead{LeadID: "next"}, jackcache.IfVersion(v))))
+			return "next"
+		},
+		"where nothing is": func(b *assistant.Assistant, o jackcache.Org, v jackcache.Version) string {
+			if _, err := b.Kinds.PhoneToLead.Set(ctx, o, phone(1), assistant.Lead{LeadID: "wrong"}, jackcache.IfAbsent()); !errors.Is(err, jackcache.ErrPrecondition) {
+				t.Errorf("%v, where something is", err)
+			}
+			return "after"
+		},
+		"deleted where it is as it was": func(b *assistant.Assistant, o jackcache.Org, v jackcache.Version) string {
+			u.must(b.Kinds.PhoneToLead.Delete(ctx, o, phone(1), jackcache.IfVersion(v)))
+			return ""
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := s.Do("FLUSHALL"); err != nil {
+				t.Fatal(err)
+			}
+			b := u.open(name)
+			defer u.close(b)
+			o := b.Cache.Org("org-1")
+			g := now()
+			v, err := b.Kinds.PhoneToLead.Set(ctx, o, phone(1), assistant.Lead{LeadID: "after"})
+			u.must(err)
+			u.restores(s, g)
+			want := test(b, o, v)
+			got, err := b.Kinds.PhoneToLead.Get(ctx, o, phone(1))
+			if err != nil && !errors.Is(err, jackcache.ErrNotFound) || got.LeadID != want {
+				t.Errorf("%q, %v afterwards; want %q", got.LeadID, err, want)
+			}
+		})
+	}
+}
+
+// What was loaded while the author of a value is away does not take its place.
+func TestLoadedWhileAnInvalidationIsRestored(t *testing.T) {
+	s := redistest.Start(t)
+	u := newUnawareness(t, jackcache.RedisOptions{Addrs: []string{s.Addr()}})
+	ctx := t.Context()
+	b := u.open("b")
+	g := now()
+	u.must(second(b.Kinds.PhoneToLead.Set(ctx, b.Cache.Org("org-1"), phone(1), assistant.Lead{LeadID: "after"})))
+	u.close(b)
+	u.restores(s, g)
+	c := u.open("c")
+	_, err := c.Kinds.PhoneToLead.GetOrLoad(ctx, c.Cache.Org("org-1"), phone(1), func(context.Context) (assistant.Lead, error) {
+		return assistant.Lead{LeadID: "loaded"}, nil
+	})
+	u.must(err)
+	b = u.open("b")
+	for _, x := range []*assistant.Assistant{b, c} {
+		eventually(t, 10*time.Second, "what was acknowledged is there", func() bool {
+			l, err := x.Kinds.PhoneToLead.Get(ctx, x.Cache.Org("org-1"), phone(1))
+			u.must(err)
+			return l.LeadID == "after"
+		})
+	}
+}
+
+// What waited for Redis, and was stamped long before the invalidation, is read by who
+// wrote it.
+func TestWaitedWhileAnInvalidationIsRestored(t *testing.T) {
+	s := redistest.Start(t)
+	u := newUnawareness(t, jackcache.RedisOptions{Addrs: []string{s.Addr()}})
+	b := u.open("b")
+	u.writes(b, "first")
+	s.Kill()
+	u.writes(b, "waited")
+	g := time.Now()
+	eventually(t, 10*time.Second, "time passes", func() bool { return time.Since(g) > 1500*time.Millisecond })
+	g = now()
+	u.must(s.Restart())
+	back(t, b)
+	u.restores(s, g)
+	u.reads(b, true, "waited")
+}
+
+// An instance without a journal invalidates; what was written before is not brought back
+// when that is lost, and restored by one that has one.
+func TestInvalidatedWithoutAJournal(t *testing.T) {
+	s := redistest.Start(t)
+	u := newUnawareness(t, jackcache.RedisOptions{Addrs: []string{s.Addr()}})
+	ctx := t.Context()
+	a, b := u.open("a"), u.open("b")
+	n := u.open("n", func(o *jackcache.Options) { o.Journal.Mode = jackcache.JournalOff })
+	u.must(a.Cache.Org("org-1").Invalidate(ctx))
+	u.writes(b, "between")
+	u.must(n.Cache.Org("org-1").Invalidate(ctx))
+	u.writes(a, "last")
+	u.reads(b, true, "last")
+	if _, err := s.Do("FLUSHALL"); err != nil {
+		t.Fatal(err)
+	}
+	back(t, a, b)
+	u.reads(a, false, "last")
+	u.reads(b, false, "last")
+	back(t, a, b)
+	u.reads(a, true, "last")
+	u.reads(b, true, "last")
 }

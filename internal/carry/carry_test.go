@@ -78,7 +78,7 @@ type here struct{ store.Store }
 func (here) Serves(keys.Key) bool   { return true }
 func (here) Doubtful(keys.Key) bool { return false }
 
-func (here) Raised(context.Context, string) ([]store.Raised, string, error) { return nil, "", nil }
+func (here) Raised(context.Context, uint64) ([]store.Raised, error) { return nil, nil }
 
 func (here) Missed(keys.Key) bool { return true }
 

@@ -2,11 +2,13 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/jackcache/jackcache/internal/journal"
 	"github.com/jackcache/jackcache/internal/keys"
 	"github.com/jackcache/jackcache/internal/store"
 )
@@ -15,47 +17,57 @@ import (
 // restored. What was written here in between is adopted by it then, see package
 // replay; until that is decided, a read must not take it for invalidated.
 
-// learned has the generations of which that is not decided, by organisation.
+// learned has the organisations of which that is not decided.
 type learned struct {
-	m sync.Map // keys.Org → uint64
+	m sync.Map // keys.Org → *undecided
 	n atomic.Int64
 }
 
-// writtenBefore is how much earlier than an invalidation the version may say that
-// something was written which was written after it: clocks differ.
-const writtenBefore = time.Second
+// undecided says behind which position what was recorded may be concerned.
+type undecided struct{ after journal.Position }
 
-// add notes a generation, before anybody acts on it.
-func (l *learned) add(o keys.Org, g uint64) {
+// recordedBefore is how much earlier than an invalidation the time in the journal may
+// be of what was written after it: clocks differ.
+const recordedBefore = time.Second
+
+// errLearned: the store knew a higher generation than the operation had, and another
+// try must wait for what that adopts.
+var errLearned = errors.New("a generation was learned")
+
+// add notes an organisation before anybody acts on its generation.
+func (l *learned) add(o keys.Org, after journal.Position) {
 	if l.n.Load() >= maxGenerations {
 		return
 	}
-	if _, was := l.m.Swap(o, g); !was {
+	if _, was := l.m.Swap(o, &undecided{after}); !was {
 		l.n.Add(1)
 	}
 }
 
-// Learned returns the generations of which it is not decided whether they adopt what
-// was written before they were learned.
-func (e *Engine) Learned() map[keys.Org]uint64 {
-	all := make(map[keys.Org]uint64)
-	if e.learned.n.Load() > 0 {
-		e.learned.m.Range(func(o, g any) bool {
-			all[o.(keys.Org)] = g.(uint64)
-			return true
-		})
+// Adopting is called before it is looked what generations adopt of what was written here.
+// What it returns tells that it is decided for the organisations that were learned
+// before, but for those for which it failed, and those that were added again since.
+func (e *Engine) Adopting() (decided func(failed func(keys.Org) bool)) {
+	if e.learned.n.Load() == 0 {
+		return func(func(keys.Org) bool) {}
 	}
-	return all
-}
-
-// Adopted tells that generations have adopted what they had to.
-func (e *Engine) Adopted(all map[keys.Org]uint64) {
-	for o, g := range all {
-		if e.learned.m.CompareAndDelete(o, g) {
-			e.learned.n.Add(-1)
+	all := make(map[any]any)
+	e.learned.m.Range(func(o, u any) bool {
+		all[o] = u
+		return true
+	})
+	return func(failed func(keys.Org) bool) {
+		for o, u := range all {
+			if !failed(o.(keys.Org)) && e.learned.m.CompareAndDelete(o, u) {
+				e.learned.n.Add(-1)
+			}
 		}
 	}
 }
+
+// Adopts tells that an organisation's generation is about to adopt what was written
+// here, whenever that was.
+func (e *Engine) Adopts(o keys.Org) { e.learned.add(o, 0) }
 
 // adopted reports whether the store has to be asked again, because what this instance
 // has written of a key may have been adopted since it answered with a generation. It
@@ -64,26 +76,33 @@ func (e *Engine) adopted(ctx context.Context, k keys.Key, begun outset) (again b
 	if e.journal == nil {
 		return false, nil
 	}
-	undecided := false
+	var u *undecided
 	if e.learned.n.Load() > 0 {
-		_, undecided = e.learned.m.Load(k.Org())
+		if v, ok := e.learned.m.Load(k.Org()); ok {
+			u = v.(*undecided)
+		}
 	}
-	if !undecided && e.restored.Load() == begun.restored {
+	if u == nil && e.restored.Load() == begun.restored {
 		return false, nil
 	}
 	g := e.known(k.Org())
-	at, told := store.Raised{Org: k.Org(), Generation: g}.At()
-	if !told || !e.journal.WrittenSince(k, at.Add(-writtenBefore), g) {
+	after := journal.Position(0) // something was restored meanwhile
+	if u != nil {
+		after = u.after
+	}
+	// A value that was adopted since the read began has taken the place of what it was.
+	if !e.journal.WrittenBelow(k, g, after) && e.journal.Latest(k, g, e.cfg.Clock.Time()).Position <= begun.at {
 		return false, nil
 	}
-	if undecided {
-		if err := e.cfg.Journaling.Look(ctx); err != nil {
-			if ctx.Err() != nil {
-				return false, fmt.Errorf("%w: what was written while an invalidation was lost is looked for: %w", store.ErrUnavailable, err)
-			}
-			// Whether it was lost cannot be found out. It hardly was.
-			return false, nil
-		}
+	if u == nil {
+		return true, nil
 	}
-	return true, nil
+	switch err := e.cfg.Journaling.Look(ctx, k.Org()); {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, store.ErrUnavailable) && ctx.Err() == nil:
+		return false, nil // whether it was lost cannot be found out; it hardly was
+	default:
+		return false, fmt.Errorf("%w: what was written while an invalidation was lost is being applied: %w", store.ErrUnavailable, err)
+	}
 }

@@ -202,8 +202,8 @@ func (e *Engine) learn(o keys.Org, g uint64) {
 	if g == 0 || g <= e.known(o) {
 		return
 	}
-	if _, told := (store.Raised{Org: o, Generation: g}).At(); told && e.journal != nil {
-		e.learned.add(o, g)
+	if at, told := (store.Raised{Org: o, Generation: g}).At(); told && e.journal != nil {
+		e.learned.add(o, e.journal.Before(at.Add(-recordedBefore)))
 	}
 	e.generations.Compute(o.String(), func(old uint64, found bool) (uint64, otter.ComputeOp) {
 		if found && old >= g {
@@ -254,13 +254,6 @@ func (e *Engine) follow(t time.Time, trip time.Duration) {
 func (e *Engine) apply(ctx context.Context, op store.Op) (store.Result, store.Op, error) {
 	op.Version = e.cfg.Clock.Now()
 	op.Generation = e.known(op.Key.Org())
-	var begun outset
-	if op.If.Kind != store.Always { // it depends on what is there
-		begun = e.outset(op.Key)
-		if _, err := e.adopted(ctx, op.Key, begun); err != nil {
-			return store.Result{}, op, err
-		}
-	}
 	var (
 		res    store.Result
 		winner clock.Version // of the attempt before
@@ -289,10 +282,8 @@ func (e *Engine) apply(ctx context.Context, op store.Op) (store.Result, store.Op
 				// what is as it saw it: this one must not look the same.
 				stamp = e.cfg.Clock.Now()
 			}
-			if op.If.Kind != store.Always {
-				if _, err := e.adopted(ctx, op.Key, begun); err != nil {
-					return res, op, err
-				}
+			if op.If.Kind != store.Always && e.journal != nil {
+				return res, op, errLearned
 			}
 			op.Generation, op.Version = res.Generation, stamp
 			continue

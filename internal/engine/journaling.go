@@ -11,6 +11,7 @@ import (
 	"github.com/maypok86/otter/v2"
 
 	"github.com/jackcache/jackcache/internal/journal"
+	"github.com/jackcache/jackcache/internal/keys"
 	"github.com/jackcache/jackcache/internal/store"
 )
 
@@ -39,9 +40,10 @@ type Journaling struct {
 	Optional bool
 	// Kick is called when something is pending.
 	Kick func()
-	// Look has what is to be adopted by the generations that were learned before the
-	// call adopted; see Engine.Adopted.
-	Look func(context.Context) error
+	// Look has what is to be adopted by the generation of an organisation that was
+	// learned before the call adopted. ErrUnavailable: whether there is anything cannot
+	// be found out.
+	Look func(context.Context, keys.Org) error
 }
 
 // refuseFor is how long a journal that failed is not tried again by writes that
@@ -129,16 +131,16 @@ func (e *Engine) write(caller context.Context, operation Operation, derived bool
 		return w, err
 	}
 	defer e.drop(op.Key)
-	if e.journal != nil {
-		defer e.journal.End(e.journal.Begin())
-	}
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(caller, e.patience(op))
-	w.Result, op, err = e.attempt(ctx, op)
-	cancel()
+	defer cancel()
 	if e.journal == nil {
+		w.Result, _, err = e.attempt(ctx, op)
 		return w, err
 	}
+	turn, op, err := e.attempts(ctx, op, &w.Result)
+	defer func() { e.journal.End(turn) }()
+	cancel()
 	if err != nil && (caller.Err() != nil || !mayWait(err) || op.If.Kind != store.Always) {
 		return w, err
 	}
@@ -157,6 +159,30 @@ func (e *Engine) patience(op store.Op) time.Duration {
 		return e.cfg.Timeout
 	}
 	return e.cfg.Journaling.Patience
+}
+
+// attempts is attempt where there is a journal, and begins a write there, which the
+// caller ends. What depends on what is stored begins anew where a generation is
+// learned, after what that adopts was applied.
+func (e *Engine) attempts(ctx context.Context, op store.Op, res *store.Result) (turn uint32, _ store.Op, err error) {
+	for try := 1; ; try++ {
+		if op.If.Kind != store.Always {
+			// Before the write begins: what is adopted waits for the end of all that have.
+			_, err = e.adopted(ctx, op.Key, e.outset(op.Key))
+		}
+		turn = e.journal.Begin()
+		if err != nil {
+			return turn, op, err
+		}
+		*res, op, err = e.attempt(ctx, op)
+		switch {
+		case !errors.Is(err, errLearned):
+			return turn, op, err
+		case try == maxAttempts:
+			return turn, op, errContended
+		}
+		e.journal.End(turn)
+	}
 }
 
 // attempt applies op unless something of this instance has to reach the store

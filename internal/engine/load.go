@@ -183,11 +183,12 @@ func (e *Engine) callLoader(ctx context.Context, k keys.Key, load Loader) (paylo
 }
 
 // fillVersion is higher than what was seen and lower than any live write, so
-// that a fill never wins over a write that was acknowledged elsewhere.
+// that a fill never wins over a write that was acknowledged elsewhere. What was seen of a
+// lower generation is below it anyway, or is adopted yet, and must win then.
 func (e *Engine) fillVersion(seen seenValue) clock.Version {
 	node := e.cfg.Clock.Node()
 	v := clock.Historic(e.cfg.Clock.Time(), node)
-	if seen.Found {
+	if seen.Found && seen.Value.Generation >= seen.Generation {
 		if n := seen.Value.Version.Next(node); n.Compare(v) > 0 {
 			return n
 		}

@@ -126,10 +126,11 @@ func (j *Journal) EachPending(f func(Outstanding)) {
 	}
 }
 
-// Holds reports whether the journal knows that an operation is part of the shared store
-// under its generation or a higher one, or has no place there any more. It looks at the
-// index alone.
-func (j *Journal) Holds(r *Record) bool {
+// Holds reports whether nothing has to be done for an Applied record to be part of the
+// shared store under a generation: the journal knows that it is, or that it has no place
+// any more, because something was written in its place since, or the window has left it
+// behind. It looks at the index alone.
+func (j *Journal) Holds(r *Record, generation uint64) bool {
 	op := &r.Op
 	h := j.hash.text(op.Key.String())
 	s := j.state
@@ -140,28 +141,32 @@ func (j *Journal) Holds(r *Record) bool {
 		return false
 	}
 	e := s.entries.at(k)
+	if e.tail == none {
+		return false
+	}
 	if e.top != none {
-		top := s.recs.at(e.top)
-		switch {
+		switch top := s.recs.at(e.top); {
 		case top.action == store.Set:
-			return top.compare(op.Generation, op.Version) >= 0
-		case top.generation >= op.Generation && top.version.Compare(op.Version) >= 0:
+			return top.pos != r.Position
+		case top.version.Compare(op.Version) > 0:
 			return true
 		}
 	}
+	indexed := false
 	for i := e.tail; i != none; {
-		r := s.recs.at(i)
-		if r.kind == Applied && r.action == op.Action && r.generation >= op.Generation && r.version == op.Version {
+		other := s.recs.at(i)
+		if other.kind == Applied && other.action == op.Action && other.generation >= generation && other.version == op.Version {
 			return true
 		}
-		i = r.prev
+		indexed = indexed || other.pos == r.Position
+		i = other.prev
 	}
-	return false
+	return !indexed
 }
 
-// WrittenSince reports whether something of a key is recorded as part of the shared
-// store that was written at t or later, and is of a lower generation.
-func (j *Journal) WrittenSince(k keys.Key, t time.Time, generation uint64) bool {
+// WrittenBelow reports whether something of a key is recorded behind a position as part
+// of the shared store under a lower generation.
+func (j *Journal) WrittenBelow(k keys.Key, generation uint64, after Position) bool {
 	h := j.hash.text(k.String())
 	s := j.state
 	s.mu.RLock()
@@ -172,7 +177,10 @@ func (j *Journal) WrittenSince(k keys.Key, t time.Time, generation uint64) bool 
 	}
 	for i := s.entries.at(i).tail; i != none; {
 		r := s.recs.at(i)
-		if r.kind == Applied && r.generation < generation && r.version.Millis() >= t.UnixMilli() {
+		if r.pos <= after {
+			return false
+		}
+		if r.kind == Applied && r.generation < generation {
 			return true
 		}
 		i = r.prev

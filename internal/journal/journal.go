@@ -61,6 +61,9 @@ type Record struct {
 	Token      clock.Version
 	UpTo       Position
 	Resolves   []Position
+	// AssignedAt is the Time of the Assigned record that decided the generation of this
+	// pending one, of those that Read returns. Append does not look at it.
+	AssignedAt time.Time
 
 	// origin is the position that it had before it was taken over from a segment
 	// that went; zero: it was not.

@@ -19,6 +19,7 @@ type place struct {
 	// assigned: generation was decided. current: it is to be raised to generation.
 	assigned, current bool
 	generation        uint64
+	assignedAt        int64
 }
 
 func (s *state) placeLocked(i int32) place {
@@ -26,7 +27,7 @@ func (s *state) placeLocked(i int32) place {
 	p := place{seg: s.numbers[r.seg], off: int64(r.off), size: int(r.size), pos: r.pos, kind: r.kind}
 	if r.kind == Pending {
 		pe := s.pend[r.pos]
-		p.assigned, p.generation = pe.assigner != 0, pe.generation
+		p.assigned, p.generation, p.assignedAt = pe.assigner != 0, pe.generation, pe.assignedAt
 	}
 	return p
 }
@@ -43,6 +44,9 @@ func (j *Journal) read(p place) (*Record, error) {
 	}
 	if p.assigned || p.current && p.generation > r.Op.Generation {
 		r.Op.Generation = p.generation
+	}
+	if p.assigned {
+		r.AssignedAt = instant(p.assignedAt)
 	}
 	return r, nil
 }

@@ -47,6 +47,7 @@ type pending struct {
 	// assigner is the Position of the Assigned record that decided generation;
 	// zero: none did.
 	assigner   Position
+	assignedAt int64
 	generation uint64
 }
 
@@ -202,7 +203,7 @@ func (s *state) assignLocked(e *entry) {
 		if !ok || s.recs.at(pe.rec).kind != Pending || pe.assigner != 0 && pe.assigner <= made {
 			continue
 		}
-		pe.assigner, pe.generation = made, e.generation
+		pe.assigner, pe.assignedAt, pe.generation = made, e.time, e.generation
 		s.pend[p] = pe
 	}
 }

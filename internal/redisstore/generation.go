@@ -76,28 +76,20 @@ func (s *Store) generationForJob(ctx context.Context, o keys.Org) (g uint64, err
 	return g, classifyJob(err)
 }
 
-// Invalidate raises the generation above what is stored and known.
+// Invalidate raises the generation above what is stored and known. The generation that
+// is stored may be behind one that was lost, and that another instance restores; one
+// that counted on from it would be undone by that. So it goes on at the time in
+// microseconds, which is above what counting has reached, and says when the
+// invalidation was; see store.Raised.
 func (s *Store) Invalidate(ctx context.Context, o keys.Org, known uint64) (uint64, error) {
-	return s.generation(ctx, generationBump, []string{s.generationOf(o)}, known, s.mayBeLost())
+	return s.generation(ctx, generationBump, []string{s.generationOf(o)}, known)
 }
 
 // InvalidateOnce is Invalidate, and with the same token again its answer. It
 // works where there is no memory, too: the script writes both keys or none.
 func (s *Store) InvalidateOnce(ctx context.Context, o keys.Org, known uint64, token clock.Version) (uint64, error) {
 	names := []string{s.generationOf(o), s.opts.Space.Invalidated(o, token.String())}
-	return s.generation(ctx, invalidateOnce, names, known, s.mayBeLost(), millis(tokenLife))
-}
-
-// mayBeLost tells the scripts whether the generation that is stored may be behind
-// one that was lost. Where there are journals another one may restore that, and an
-// invalidation that counted on from what it finds would be undone by it. Then it goes
-// on at the time in microseconds, which is above what counting has reached, and says
-// when the invalidation was; see store.Raised.
-func (s *Store) mayBeLost() string {
-	if s.opts.Witness == nil {
-		return "0"
-	}
-	return "1"
+	return s.generation(ctx, invalidateOnce, names, known, millis(tokenLife))
 }
 
 // RaiseGeneration sets the generation to at least g.

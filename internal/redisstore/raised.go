@@ -2,7 +2,7 @@ package redisstore
 
 import (
 	"context"
-	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,11 +18,17 @@ const (
 	// raisedLife is how long notes are kept, and mostRaised how many.
 	raisedLife = 48 * time.Hour
 	mostRaised = 100_000
+	// raisedPage is how many notes are read at once.
+	raisedPage = 1000
 	// raisedPause is the time between two tries to note something, and raisedTime
 	// bounds them.
 	raisedPause = 250 * time.Millisecond
 	raisedTime  = 2 * time.Second
 )
+
+// highestNote is the highest number of a note: what a score and Lua's numbers hold
+// exactly.
+var highestNote = strconv.FormatUint(store.MaxGeneration, 10)
 
 // notes has what could not be noted yet.
 type notes struct {
@@ -86,7 +92,7 @@ func (s *Store) noteLeft() {
 
 func (s *Store) noteOnce(ctx context.Context, o keys.Org, g uint64) error {
 	key := s.opts.Space.Raised()
-	args := []string{o.String(), strconv.FormatUint(g, 10), millis(raisedLife), strconv.Itoa(mostRaised)}
+	args := []string{noteText(o, g), millis(raisedLife), strconv.Itoa(mostRaised), highestNote}
 	err := s.patient(ctx, key, call{"EVALSHA", 1}, func(c rueidis.Client) error {
 		err := raisedNote.run(ctx, c, []string{key}, args).Error()
 		if rueidis.IsRedisNil(err) {
@@ -97,50 +103,45 @@ func (s *Store) noteOnce(ctx context.Context, o keys.Org, g uint64) error {
 	return classify(err, writing)
 }
 
-// Raised implements store.Shared.
-func (s *Store) Raised(ctx context.Context, upTo string) (all []store.Raised, now string, err error) {
-	key := s.opts.Space.Raised()
-	var m rueidis.RedisMessage
-	err = s.patient(ctx, key, call{"HGET", 1}, func(c rueidis.Client) (err error) {
-		m, err = c.Do(ctx, c.B().Hget().Key(key).Field("n").Build()).ToMessage()
-		return err
-	})
-	if err := classify(err, reading); err != nil {
-		return nil, upTo, err
-	}
-	if now, err = m.ToString(); m.IsNil() || err == nil && now == upTo {
-		return nil, now, nil
-	}
-	if err != nil {
-		return nil, upTo, fmt.Errorf("%w: %s: %w", store.ErrCorrupt, key, err)
-	}
-	var fields map[string]string
-	err = s.jobOn(ctx, key, func(c rueidis.Client) (err error) {
-		fields, err = c.Do(ctx, c.B().Hgetall().Key(key).Build()).AsStrMap()
-		return err
-	})
-	if err != nil {
-		return nil, upTo, classifyJob(err)
-	}
-	for field, text := range fields {
-		if r, ok := parseRaised(field, text); ok {
-			all = append(all, r)
+// Raised implements store.Shared. It has the connection for long jobs for a page at a
+// time; where nothing has come there is one page, and it is empty.
+func (s *Store) Raised(ctx context.Context, after uint64) (all []store.Raised, err error) {
+	key, from := s.opts.Space.Raised(), strconv.FormatUint(after, 10)
+	for {
+		var page []rueidis.ZScore
+		err := s.jobOn(ctx, key, func(c rueidis.Client) (err error) {
+			page, err = c.Do(ctx, c.B().Zrange().Key(key).Min("("+from).Max(highestNote).
+				Byscore().Limit(0, raisedPage).Withscores().Build()).AsZScores()
+			return err
+		})
+		if err != nil {
+			return nil, classifyJob(err)
 		}
+		for _, z := range page {
+			if r, ok := parseNote(z); ok {
+				all = append(all, r)
+			}
+		}
+		if len(page) < raisedPage {
+			return all, nil
+		}
+		from = strconv.FormatFloat(page[len(page)-1].Score, 'f', -1, 64)
 	}
-	return all, fields["n"], nil
 }
 
-// parseRaised reads a field of the hash. What it cannot read is none.
-func parseRaised(field, text string) (r store.Raised, ok bool) {
-	name, ok := strings.CutPrefix(field, "o:")
-	if !ok {
+// noteText is the member of the sorted set that notes a generation.
+func noteText(o keys.Org, g uint64) string { return strconv.FormatUint(g, 10) + " " + o.String() }
+
+// parseNote reads a member of the sorted set. What it cannot read is none.
+func parseNote(z rueidis.ZScore) (r store.Raised, ok bool) {
+	number, name, _ := strings.Cut(z.Member, " ")
+	g, err := parseGeneration(number)
+	if err != nil {
 		return r, false
 	}
 	o, err := keys.ParseOrg(name)
-	if err != nil {
+	if err != nil || z.Score != math.Trunc(z.Score) {
 		return r, false
 	}
-	number, _, _ := strings.Cut(text, " ")
-	g, err := parseGeneration(number)
-	return store.Raised{Org: o, Generation: g}, err == nil
+	return store.Raised{Org: o, Generation: g, Note: uint64(z.Score)}, true
 }

@@ -13,7 +13,8 @@ var commands = strings.Fields(`
 	ping time info eval evalsha scan client|tracking
 	get mget set del getrange strlen exists pttl pexpireat
 	lrange lindex llen rpush ltrim
-	hget hmget hgetall hset hdel hincrby hlen`)
+	hget hmget hgetall hset hdel hincrby hlen
+	zadd zrange zremrangebyrank`)
 
 var (
 	// inCluster are the commands that only a Cluster is sent.

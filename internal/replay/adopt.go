@@ -2,7 +2,9 @@ package replay
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -26,44 +28,67 @@ const (
 	adoptEvery = time.Second
 	// adoptWithin is how long one that was noted may take to be restored.
 	adoptWithin = time.Minute
+	// adoptRest is for how many times as long as reading the journal took it is not
+	// read again.
+	adoptRest = 4
+	// adoptLate is the longest pause after a failure.
+	adoptLate = 30 * time.Second
+	// mostRaised is how many generations that have adopted what they had to are
+	// remembered.
+	mostRaised = 100_000
+	// notesAgain is how many microseconds before the last note notes are read again:
+	// they come from another server's clock after a failover.
+	notesAgain = 10_000_000
 )
+
+// errResting: it was tried a moment ago.
+var errResting = errors.New("it is tried again in a moment")
 
 // adoption is what a Replayer knows of generations that were restored.
 type adoption struct {
-	asked chan chan error
-	upTo  string // which were read; of the one who looks
+	asked chan look
+	last  uint64    // the highest number of a note; of the one who looks
+	rests time.Time // until then the journal is not read; of the one who looks
 
 	mu     sync.Mutex
 	raised map[keys.Org]*raised // guarded by mu: the highest of each organisation
+	number uint64               // guarded by mu: the last that was given
 }
 
 // raised is a generation that was restored.
 type raised struct {
 	store.Raised
-	// due: what was written while it was missing is not adopted yet, until that time
-	// if it has not been restored.
-	due   bool
-	until time.Time
+	// due is not zero where what was written while it was missing is not adopted yet.
+	due     uint64
+	until   time.Time     // when it has to be restored, or it is none
+	retry   time.Time     // until then it is not tried again
+	backoff time.Duration // before the next try
+}
+
+// look is somebody who waits for what an organisation's generation adopts.
+type look struct {
+	org    keys.Org
+	answer chan error
 }
 
 func newAdoption() adoption {
-	return adoption{asked: make(chan chan error), raised: make(map[keys.Org]*raised)}
+	return adoption{asked: make(chan look), raised: make(map[keys.Org]*raised)}
 }
 
-// Look adopts what there is to adopt of the organisations whose generations were
-// learned before the call. An error means that it is not known whether there is
-// anything, or that it could not be done.
-func (r *Replayer) Look(ctx context.Context) error {
-	answer := make(chan error, 1)
+// Look adopts what there is to adopt of an organisation whose generation was learned
+// before the call. ErrUnavailable: whether there is anything cannot be found out. With
+// any other error there is something, or may be, and it is tried again.
+func (r *Replayer) Look(ctx context.Context, o keys.Org) error {
+	l := look{o, make(chan error, 1)}
 	select {
-	case r.adoption.asked <- answer:
+	case r.adoption.asked <- l:
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-r.ctx.Done():
 		return r.ctx.Err()
 	}
 	select {
-	case err := <-answer:
+	case err := <-l.answer:
 		return err
 	case <-ctx.Done():
 		return ctx.Err()
@@ -75,87 +100,132 @@ func (r *Replayer) adopt() {
 	tick := time.NewTicker(adoptEvery)
 	defer tick.Stop()
 	for {
-		var waiting []chan error
+		var waiting []look
 		select {
 		case <-r.ctx.Done():
 			return
 		case <-tick.C:
-		case c := <-r.adoption.asked:
-			waiting = append(waiting, c)
+		case l := <-r.adoption.asked:
+			waiting = append(waiting, l)
 		}
 		for more := true; more; {
 			select {
-			case c := <-r.adoption.asked:
-				waiting = append(waiting, c)
+			case l := <-r.adoption.asked:
+				waiting = append(waiting, l)
 			default:
 				more = false
 			}
 		}
-		learned := r.opts.Learned()
-		err := r.lookForRaised()
+		decided := r.opts.Adopting()
+		failed, err := r.lookForRaised()
 		if err == nil {
-			r.opts.Adopted(learned)
-		} else if len(waiting) > 0 {
-			r.counts.trouble(err)
+			decided(func(o keys.Org) bool { return failed[o] != nil })
 		}
-		for _, c := range waiting {
-			c <- err
+		for _, l := range waiting {
+			switch at := failed[l.org]; {
+			case err != nil:
+				l.answer <- err
+			case at != nil:
+				l.answer <- fmt.Errorf("not yet: %v", at) // there is something to adopt: no ErrUnavailable
+			default:
+				l.answer <- nil
+			}
 		}
 	}
 }
 
 // lookForRaised adopts what was written while generations were missing that are there
-// again.
-func (r *Replayer) lookForRaised() error {
+// again. It returns the organisations for which that failed, or why it is not known
+// which there are.
+func (r *Replayer) lookForRaised() (failed map[keys.Org]error, err error) {
 	if !r.reachable() {
-		return fmt.Errorf("%w: generations that were restored cannot be looked for", store.ErrUnavailable)
+		return nil, fmt.Errorf("%w: generations that were restored cannot be looked for", store.ErrUnavailable)
 	}
 	ctx, cancel := context.WithTimeout(r.ctx, callTime)
-	all, upTo, err := r.store.Raised(ctx, r.adoption.upTo)
+	all, err := r.store.Raised(ctx, r.adoption.last-min(r.adoption.last, notesAgain))
 	cancel()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	r.adoption.note(all, time.Now())
-	r.adoption.upTo = upTo
-	due, err := r.present(r.adoption.due())
-	if len(due) > 0 {
-		if failed := r.adoptAll(due); failed != nil {
-			return failed
+	failed = make(map[keys.Org]error)
+	due := r.present(r.adoption.due(time.Now(), failed), failed)
+	switch {
+	case len(due) == 0:
+	case time.Now().Before(r.adoption.rests):
+		for _, g := range due {
+			failed[g.Org] = errResting
 		}
-		r.adoption.done(due)
+		return failed, nil
+	default:
+		begun := time.Now()
+		r.adoptAll(due, failed)
+		r.adoption.rests = time.Now().Add(adoptRest * time.Since(begun))
 	}
-	return err
+	for o, err := range failed {
+		r.counts.trouble(fmt.Errorf("what was written to %s while an invalidation was lost: %w", o, err))
+	}
+	r.adoption.done(due, failed)
+	return failed, nil
 }
 
+// note remembers generations that were raised. A number above that of a former note says
+// that one was lost again.
 func (a *adoption) note(all []store.Raised, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if len(a.raised) > mostRaised {
+		maps.DeleteFunc(a.raised, func(_ keys.Org, g *raised) bool { return g.due == 0 })
+	}
 	for _, g := range all {
-		if old := a.raised[g.Org]; old == nil || old.Generation < g.Generation {
-			_, told := g.At()
-			a.raised[g.Org] = &raised{Raised: g, due: told, until: now.Add(adoptWithin)}
+		a.last = max(a.last, g.Note)
+		if old := a.raised[g.Org]; old == nil || old.Generation < g.Generation || old.Generation == g.Generation && old.Note != g.Note {
+			a.raised[g.Org] = &raised{Raised: g, until: now.Add(adoptWithin)}
+			a.dueLocked(g.Org)
 		}
 	}
 }
 
-func (a *adoption) due() (due []store.Raised) {
+// dueLocked notes that something of an organisation is to be adopted, if its generation
+// tells what.
+func (a *adoption) dueLocked(o keys.Org) bool {
+	_, told := a.raised[o].At()
+	if told {
+		a.number++
+		a.raised[o].due = a.number
+	}
+	return told
+}
+
+// due returns what is to be tried now; failed gets the others that are due.
+func (a *adoption) due(now time.Time, failed map[keys.Org]error) (due []raised) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, g := range a.raised {
-		if g.due {
-			due = append(due, g.Raised)
+	for o, g := range a.raised {
+		switch {
+		case g.due == 0:
+		case now.Before(g.retry):
+			failed[o] = errResting
+		default:
+			due = append(due, *g)
 		}
 	}
 	return due
 }
 
-func (a *adoption) done(due []store.Raised) {
+// done notes what is adopted, or that nothing is to be; what failed is tried again.
+func (a *adoption) done(due []raised, failed map[keys.Org]error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, g := range due {
-		if now := a.raised[g.Org]; now.Raised == g {
-			now.due = false
+		now := a.raised[g.Org]
+		switch {
+		case now == nil:
+		case failed[g.Org] != nil:
+			now.backoff = min(max(2*now.backoff, adoptEvery), adoptLate)
+			now.retry = time.Now().Add(now.backoff)
+		case now.due == g.due:
+			now.due, now.backoff = 0, 0
 		}
 	}
 }
@@ -166,51 +236,62 @@ func (a *adoption) again(o keys.Org, g uint64) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.raised[o]
-	if now == nil || now.Generation != g {
-		return false
+	return now != nil && now.Generation == g && a.dueLocked(o)
+}
+
+// lost has what was written while a generation was missing adopted: a server that had
+// acknowledged it has lost something, so it may have been another one than that of the
+// generation.
+func (a *adoption) lost(o keys.Org, g uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if old := a.raised[o]; old == nil || old.Generation < g {
+		a.raised[o] = &raised{Raised: store.Raised{Org: o, Generation: g}, until: time.Now().Add(adoptWithin)}
 	}
-	_, now.due = now.At()
-	return now.due
+	if a.raised[o].Generation == g {
+		a.dueLocked(o)
+	}
 }
 
 // present returns those of the generations that are the current ones. Who has noted
 // one may not have restored it yet; and what is above it was an invalidation of its
 // own, that ends all before it.
-func (r *Replayer) present(due []store.Raised) (there []store.Raised, err error) {
+func (r *Replayer) present(due []raised, failed map[keys.Org]error) (there []raised) {
 	var mu sync.Mutex
-	var first firstError
+	var over []raised
 	each(len(due), func(i int) {
-		ctx, cancel := context.WithTimeout(r.ctx, callTime)
-		defer cancel()
-		g, err := r.store.Generation(ctx, due[i].Org)
+		g, err := r.generationOf(due[i].Org)
 		mu.Lock()
 		defer mu.Unlock()
 		switch {
 		case err != nil:
-			first.set(err)
+			failed[due[i].Org] = err
 		case g == due[i].Generation:
 			there = append(there, due[i])
-		case g > due[i].Generation, r.adoption.over(due[i]):
-			r.adoption.done(due[i : i+1])
+		case g > due[i].Generation, time.Now().After(due[i].until):
+			over = append(over, due[i])
 		}
 	})
-	return there, first.get()
+	r.adoption.done(over, nil)
+	return there
 }
 
-// over reports whether a generation that was noted was not restored in time.
-func (a *adoption) over(g store.Raised) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return time.Now().After(a.raised[g.Org].until)
+func (r *Replayer) generationOf(o keys.Org) (uint64, error) {
+	if err := r.limit.Wait(r.ctx); err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, callTime)
+	defer cancel()
+	return r.store.Generation(ctx, o)
 }
 
 // adoptAll adopts what was written while generations were missing.
-func (r *Replayer) adoptAll(all []store.Raised) error {
+func (r *Replayer) adoptAll(all []raised, failed map[keys.Org]error) {
 	if sabotage.On("adopt") {
-		return nil
+		return
 	}
 	from := r.opts.Now()
-	byOrg := make(map[keys.Org]store.Raised, len(all))
+	byOrg := make(map[keys.Org]raised, len(all))
 	for _, g := range all {
 		byOrg[g.Org] = g
 		if at, _ := g.At(); at.Before(from) {
@@ -218,67 +299,75 @@ func (r *Replayer) adoptAll(all []store.Raised) error {
 		}
 		r.opts.Observed(g.Org, store.Result{Generation: g.Generation})
 	}
+	fail := func(err error) {
+		for _, g := range all {
+			failed[g.Org] = err
+		}
+	}
 	// What was acknowledged under a lower one may not be recorded yet.
 	if !r.settle() {
-		return r.ctx.Err()
+		fail(r.ctx.Err())
+		return
 	}
 	var page []*journal.Record
 	adopted := 0
-	apply := func() error {
-		n, err := r.adoptPage(page)
-		adopted += n
-		page = nil
-		return err
-	}
 	err := r.j.Scan(r.ctx, r.j.Before(from), r.j.Position(), func(rec *journal.Record) error {
 		if rec.Kind != journal.Applied {
 			return nil
 		}
 		g, ok := byOrg[rec.Op.Key.Org()]
-		if at, _ := g.At(); !ok || rec.Op.Generation >= g.Generation || !rec.Time.After(at) {
+		if !ok || !after(rec, g.Raised) || r.j.Holds(rec, g.Generation) {
 			return nil
 		}
 		rec.Op.Generation = g.Generation
-		if r.j.Holds(rec) {
-			return nil
+		if page = append(page, rec); len(page) >= batch {
+			adopted += r.adoptPage(page, failed)
+			page = nil
 		}
-		if page = append(page, rec); len(page) < batch {
-			return nil
-		}
-		return apply()
+		return nil
 	})
-	if err == nil {
-		err = apply()
+	adopted += r.adoptPage(page, failed)
+	if err != nil {
+		fail(err)
 	}
 	if adopted > 0 {
 		r.opts.Restored() // what a reader did not find is there
 		r.opts.Logger.Info("what was written while an invalidation was lost counts after it", "organisations", len(all), "operations", adopted)
 	}
-	return err
+}
+
+// after reports whether a record was written after the invalidation that led to a
+// generation, under a lower one.
+func after(rec *journal.Record, g store.Raised) bool {
+	at, told := g.At()
+	return told && rec.Op.Generation < g.Generation && rec.Time.After(at)
 }
 
 // adoptPage applies records under the generation that they have now, and records that.
-func (r *Replayer) adoptPage(page []*journal.Record) (adopted int, err error) {
+// failed gets the organisations where it failed.
+func (r *Replayer) adoptPage(page []*journal.Record, failed map[keys.Org]error) (adopted int) {
 	defer r.j.End(r.j.Begin())
 	byKey := runs(page)
 	var mu sync.Mutex
-	var first firstError
 	each(len(byKey), func(i int) {
 		for _, records := range byKey[i] {
 			news, err := r.adoptRun(records)
 			if err == nil && len(news) > 0 {
 				err = r.append(news...)
 			}
+			mu.Lock()
 			if err != nil {
-				first.set(err)
+				failed[records[0].Op.Key.Org()] = err
+			} else {
+				adopted += len(news)
+			}
+			mu.Unlock()
+			if err != nil {
 				return
 			}
-			mu.Lock()
-			adopted += len(news)
-			mu.Unlock()
 		}
 	})
-	return adopted, first.get()
+	return adopted
 }
 
 // adoptRun applies records together, and returns what is to be recorded of them:
@@ -288,13 +377,16 @@ func (r *Replayer) adoptRun(records run) ([]*journal.Record, error) {
 	if over := !r.opts.Now().Before(op.ExpiresAt); over && (op.Action != store.Replace || op.Keep == 0) {
 		return nil, nil
 	}
-	if op.Action == store.Set {
-		later, err := r.later(op)
-		if later || err != nil {
-			return nil, err
-		}
+	if !r.store.Serves(op.Key) {
+		return nil, fmt.Errorf("%w: nothing is sent for %s", store.ErrUnavailable, op.Key)
 	}
-	res, err := r.apply(op)
+	res, err := store.Result{}, error(nil)
+	if op.Action == store.Set {
+		op, err = r.latest(op)
+	}
+	if err == nil {
+		res, err = r.apply(op)
+	}
 	switch {
 	case poisoned(err):
 		// It must not keep the others away; it stays in the journal.
@@ -317,15 +409,28 @@ func (r *Replayer) adoptRun(records run) ([]*journal.Record, error) {
 	return news, nil
 }
 
-// later reports whether another instance has written a value since, or deleted it, and
-// did not know of the invalidation either: it adopts its own, and until then what was
-// before it must not be seen.
-func (r *Replayer) later(op store.Op) (bool, error) {
+// latest returns the operation that sets a value: what another instance has written
+// since, or deleted, and did not know of the invalidation either, takes its place. That
+// one adopts it, too, and may be away; what was before it must not be seen again.
+func (r *Replayer) latest(op store.Op) (store.Op, error) {
+	if err := r.limit.Wait(r.ctx); err != nil {
+		return op, err
+	}
 	ctx, cancel := context.WithTimeout(r.ctx, callTime)
 	defer cancel()
-	now, err := r.store.Get(ctx, op.Key)
+	rs, err := r.store.GetLives(ctx, []keys.Key{op.Key})
 	if err != nil {
-		return false, err
+		return op, err
 	}
-	return now.Found && now.Value.Generation < op.Generation && now.Value.Version.Compare(op.Version) > 0, nil
+	// What this instance has written is in the journal, if it was acknowledged.
+	now := rs[0]
+	if !now.Found || now.Value.Generation >= op.Generation || now.Value.Version.Compare(op.Version) <= 0 ||
+		now.Value.Version.Node() == r.opts.Stamp().Node() {
+		return op, nil
+	}
+	op.Version, op.Flags, op.Payload = now.Value.Version, now.Value.Flags, now.Value.Stored
+	if now.Left > 0 {
+		op.ExpiresAt = r.opts.Now().Add(now.Left)
+	}
+	return op, nil
 }

@@ -249,14 +249,152 @@ func TestAdopted(t *testing.T) {
 			g := at(time.Now())
 			elapse(time.Millisecond)
 			x.write(x.set(value(org(1), 1), "after"))
-			if _, err := x.s.Apply(context.Background(), x.tombstone(value(org(1), 1))); err != nil {
-				t.Fatal(err)
+			x.write(x.set(value(org(1), 2), "after"))
+			gone, last := x.tombstone(value(org(1), 1)), x.set(value(org(1), 2), "last")
+			own := x.set(value(org(1), 3), "never acknowledged")
+			x.write(x.set(value(org(1), 3), "after"))
+			own.Version = x.clk.Now()
+			gone.Version, last.Version = gone.Version.Next(99), last.Version.Next(99)
+			for _, op := range []store.Op{gone, last, own} {
+				if _, err := x.s.Apply(context.Background(), op); err != nil {
+					t.Fatal(err)
+				}
 			}
 			x.brought(org(1), g)
 			elapse(5 * time.Second)
+			if got := x.reads(value(org(1), 2)); got != `"last"` {
+				t.Errorf("what another one has written last is %s", got)
+			}
+			if got := x.reads(value(org(1), 3)); got != `"after"` {
+				t.Errorf("%s stands where something was acknowledged", got)
+			}
 			if got := x.reads(value(org(1), 1)); got != "" {
 				t.Errorf("what another one has deleted since is back: %s", got)
 			}
+		},
+		"it was seen, invalidated, and tried again": func(t *testing.T, x *instance) {
+			x.s.is(func(c call) fault {
+				if c.what == "apply" {
+					return fault{err: errUnknown, done: true}
+				}
+				return fault{}
+			})
+			accept(x, org(1), 1, "before")
+			x.within(time.Second, "it was tried", func() bool { return x.s.count("apply") >= 2 })
+			if got := x.reads(value(org(1), 1)); got != `"before"` {
+				t.Fatalf("others read %q", got)
+			}
+			elapse(time.Second)
+			g, err := x.s.InvalidateOnce(context.Background(), org(1), at(time.Now())-1, x.clk.Now())
+			x.must(err)
+			elapse(time.Second)
+			x.s.well()
+			x.has(t, org(1), "")
+			x.s.lose(0)
+			x.brought(org(1), g)
+			x.has(t, org(1), "")
+		},
+		"it is lost again": func(t *testing.T, x *instance) {
+			g := at(time.Now())
+			elapse(time.Millisecond)
+			write(x, org(1), 1, "after")
+			x.brought(org(1), g)
+			x.has(t, org(1), "after")
+			x.s.lose(0)
+			elapse(time.Minute) // numbers of notes are times
+			for _, op := range []store.Op{x.set(value(org(1), 2), "after"), x.append(conversation(org(1), 2), "after")} {
+				if _, err := x.s.Apply(context.Background(), op); err != nil { // stamped before it was known
+					t.Fatal(err)
+				}
+				x.keep(&journal.Record{Kind: journal.Applied, Time: time.Now(), Op: op})
+			}
+			x.brought(org(9), 5)
+			x.brought(org(1), g)
+			elapse(5 * time.Second)
+			if got := x.reads(value(org(1), 2)); got != `"after"` {
+				t.Errorf("value %q", got)
+			}
+			if got := fmt.Sprint(x.ids(conversation(org(1), 2))); got != "[after]" {
+				t.Errorf("conversation %s", got)
+			}
+		},
+		"another shard is dead": func(t *testing.T, x *instance) {
+			g := at(time.Now())
+			elapse(time.Millisecond)
+			for i := range 1100 { // more than a page
+				x.write(x.set(value(org(2), i), "dead"))
+			}
+			write(x, org(1), 1, "after")
+			x.s.serves(store.Partial, func(k keys.Key) bool { return k.Org() == org(2) })
+			x.s.is(func(c call) fault {
+				if c.what != "raise" && c.org == org(2) {
+					return fault{err: errAway}
+				}
+				return fault{}
+			})
+			x.brought(org(2), g)
+			x.brought(org(1), g)
+			if err := x.r.Look(t.Context(), org(1)); err != nil {
+				t.Error(err)
+			}
+			if err := x.r.Look(t.Context(), org(2)); err == nil {
+				t.Error("it is adopted by what cannot be read")
+			}
+			x.has(t, org(1), "after")
+			x.s.is(nil)
+			elapse(time.Minute)
+			x.has(t, org(1), "after") // its generation is there, its keys are not
+			x.s.well()
+			elapse(time.Minute)
+			if got := x.reads(value(org(2), 1099)); got != `"dead"` {
+				t.Errorf("%q when it is back", got)
+			}
+		},
+		"what the window left behind": func(t *testing.T, x *instance) {
+			g := at(time.Now())
+			elapse(time.Millisecond)
+			for i := range 30 {
+				op := x.append(conversation(org(1), 1), fmt.Sprint("m", i))
+				op.Window = store.Window{Messages: 5, IDs: 1000}
+				x.write(op)
+			}
+			x.brought(org(1), g)
+			for range 3 {
+				elapse(5 * time.Second)
+				if got := fmt.Sprint(x.ids(conversation(org(1), 1))); got != "[m25 m26 m27 m28 m29]" {
+					t.Errorf("conversation %s", got)
+				}
+				rs, err := x.j.Known(conversation(org(1), 1))
+				x.must(err)
+				indexed := make(map[string]bool)
+				for _, r := range rs {
+					indexed[r.Op.Messages[0].ID] = true
+				}
+				for i := 25; i < 30; i++ {
+					if !indexed[fmt.Sprint("m", i)] {
+						t.Errorf("m%d, which the window has, is not known any more", i)
+					}
+				}
+				before := x.j.Stats().Records
+				x.restart()
+				elapse(5 * time.Second)
+				if now := x.j.Stats().Records; now != before {
+					t.Errorf("%d records, and %d after another start", before, now)
+				}
+			}
+		},
+		"written to a master that was none any more": func(t *testing.T, x *instance) {
+			write(x, org(1), 1, "before")
+			elapse(time.Millisecond)
+			done := x.s.length()
+			elapse(time.Millisecond)
+			write(x, org(1), 2, "after")
+			x.s.lose(done) // the new one has not got it, and was asked to invalidate before
+			if _, err := x.s.InvalidateOnce(context.Background(), org(1), at(time.Now().Add(-2*time.Millisecond)), x.clk.Now()); err != nil {
+				t.Fatal(err)
+			}
+			x.within(time.Second, "it is applied again", x.suspect(store.Suspicion{Confirmed: true}))
+			x.has(t, org(1), "", "after")
 		},
 		"its life is over": func(t *testing.T, x *instance) {
 			g := at(time.Now())
@@ -282,26 +420,26 @@ func TestLook(t *testing.T) {
 		elapse(time.Millisecond)
 		x.write(x.set(value(org(1), 1), "after"))
 		x.brought(org(1), g)
-		if err := x.r.Look(t.Context()); err != nil {
+		if err := x.r.Look(t.Context(), org(1)); err != nil {
 			t.Fatal(err)
 		}
 		if got := x.reads(value(org(1), 1)); got != `"after"` {
 			t.Errorf("%q when it was looked", got)
 		}
 		x.s.is(func(call) fault { return fault{err: errAway} })
-		if err := x.r.Look(t.Context()); err == nil {
+		if err := x.r.Look(t.Context(), org(1)); err == nil {
 			t.Error("no error where the store is away")
 		}
 		x.s.is(func(call) fault { return fault{hangs: true} })
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
-		if err := x.r.Look(ctx); err == nil || ctx.Err() == nil {
+		if err := x.r.Look(ctx, org(1)); err == nil || ctx.Err() == nil {
 			t.Errorf("%v, %v where the store hangs", err, ctx.Err())
 		}
 		x.s.well()
 		x.j.Begin() // somebody has been answered, and not recorded it
 		x.brought(org(1), g+1)
-		if err := x.r.Look(ctx); err == nil {
+		if err := x.r.Look(ctx, org(1)); err == nil {
 			t.Error("no error after its time")
 		}
 	})

@@ -188,7 +188,7 @@ func (r *Replayer) assign(l *line, rs []*journal.Record) error {
 	}
 	l.assigned = upTo
 	for _, rec := range undecided {
-		rec.Op.Generation = g
+		rec.Op.Generation, rec.AssignedAt = g, mark.Time
 	}
 	return nil
 }
@@ -261,6 +261,10 @@ func (r *Replayer) applyAll(l *line, rs []*journal.Record) (left []journal.Posit
 	if len(over) > 0 {
 		news = append(news, &journal.Record{Kind: journal.Resolved, Time: r.opts.Now(), Org: l.org, Resolves: over})
 	}
+	g := r.opts.Known(l.org)
+	if slices.ContainsFunc(rs, func(rec *journal.Record) bool { return rec.Op.Generation < g }) && r.adoption.again(l.org, g) {
+		r.opts.Adopts(l.org) // before it is found as a part of the store
+	}
 	for part := range slices.Chunk(news, together) {
 		if err := r.append(part...); err != nil {
 			// They are applied, which can be repeated.
@@ -271,12 +275,6 @@ func (r *Replayer) applyAll(l *line, rs []*journal.Record) (left []journal.Posit
 		}
 	}
 	r.counts.replayed.Add(int64(len(rs) - len(left)))
-	for _, rec := range rs {
-		if g := r.opts.Known(l.org); rec.Op.Generation < g {
-			r.adoption.again(l.org, g)
-			break
-		}
-	}
 	return left
 }
 
@@ -342,7 +340,9 @@ func (r *Replayer) marks(records run, op store.Op, res store.Result) []*journal.
 		if !res.ExpiresAt.IsZero() && res.Status != store.Superseded {
 			own.ExpiresAt = res.ExpiresAt
 		}
-		at := res.StoreTime
+		// As of when it was decided under which generation it is applied: it may have
+		// been applied then.
+		at := rec.AssignedAt
 		if at.IsZero() {
 			at = r.opts.Now()
 		}

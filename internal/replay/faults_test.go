@@ -160,16 +160,16 @@ func (f *faulty) RaiseGeneration(ctx context.Context, o keys.Org, to uint64) (ui
 	})
 }
 
-func (f *faulty) Raised(ctx context.Context, upTo string) (all []store.Raised, now string, err error) {
-	type notes struct {
-		all []store.Raised
-		now string
-	}
-	n, err := answer(ctx, f, call{what: "raised"}, func(m *storetest.Memory) (n notes, err error) {
-		n.all, n.now, err = m.Raised(context.Background(), upTo)
-		return n, err
+func (f *faulty) GetLives(ctx context.Context, ks []keys.Key) ([]store.Read, error) {
+	return answer(ctx, f, call{"get", ks[0].Org(), ks[0].String()}, func(m *storetest.Memory) ([]store.Read, error) {
+		return m.GetLives(context.Background(), ks)
 	})
-	return n.all, n.now, err
+}
+
+func (f *faulty) Raised(ctx context.Context, after uint64) ([]store.Raised, error) {
+	return answer(ctx, f, call{what: "raised"}, func(m *storetest.Memory) ([]store.Raised, error) {
+		return m.Raised(context.Background(), after)
+	})
 }
 
 func (f *faulty) InvalidateOnce(ctx context.Context, o keys.Org, known uint64, token clock.Version) (uint64, error) {

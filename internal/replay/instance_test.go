@@ -73,7 +73,7 @@ func (x *instance) open() {
 	x.clk.Observe(j.Highest())
 	x.r = replay.New(replay.Options{
 		Journal: j, Space: space, Rate: 20000, SetAside: x.aside(), Now: time.Now, Stamp: x.clk.Now, Logger: slog.New(slog.DiscardHandler),
-		Known: x.knows, Learned: func() map[keys.Org]uint64 { return nil }, Adopted: func(map[keys.Org]uint64) {},
+		Known: x.knows, Adopting: func() func(func(keys.Org) bool) { return func(func(keys.Org) bool) {} }, Adopts: func(keys.Org) {},
 		Restored: func() {
 			if x.back != nil {
 				x.back()

@@ -40,12 +40,13 @@ type Options struct {
 	// Restored is called when what a server had lost was applied again, while it is
 	// in doubt still.
 	Restored func()
-	// Learned returns the generations that were learned, and of which it is not known
-	// whether they were lost in between; Adopted is told of those of them of which it
-	// is, when what was written meanwhile is applied under them.
-	Learned func() map[keys.Org]uint64
-	Adopted func(map[keys.Org]uint64)
-	Logger  *slog.Logger
+	// Adopting is called before it is looked what generations that were learned adopt,
+	// and what it returns when that is done, but for those organisations for which it
+	// failed. Adopts is told of an organisation before
+	// something is recorded as part of the store that its generation has to adopt.
+	Adopting func() (decided func(failed func(keys.Org) bool))
+	Adopts   func(keys.Org)
+	Logger   *slog.Logger
 }
 
 const (

@@ -250,13 +250,26 @@ func (w *restoration) wanted(rec *journal.Record) bool {
 	if rec.Kind != journal.Applied || !w.s.Covers(rec.Op.Key.String()) {
 		return false
 	}
-	if rec.Op.Generation < w.opts.Known(rec.Op.Key.Org()) && rec.Op.Action != store.Replace {
+	if w.ends(rec) && rec.Op.Action != store.Replace {
 		return false // invalidated since
 	}
 	if sabotage.On("floor") {
 		return rec.Op.Action != store.Replace
 	}
 	return w.j.Newest(rec)
+}
+
+// ends reports whether a record is of a lower generation than the one that is known. If
+// it was written after the invalidation that led to that, it was acknowledged by a server
+// that did not have it, and is adopted.
+func (w *restoration) ends(rec *journal.Record) bool {
+	o := rec.Op.Key.Org()
+	g := w.opts.Known(o)
+	if w.s.Confirmed && after(rec, store.Raised{Org: o, Generation: g}) {
+		w.adoption.lost(o, g)
+		w.opts.Adopts(o)
+	}
+	return rec.Op.Generation < g
 }
 
 func (w *restoration) applyPage(page []*journal.Record) error {
@@ -270,6 +283,9 @@ func (w *restoration) applyPage(page []*journal.Record) error {
 		}
 		return nil
 	})
+	for _, rec := range page {
+		w.ends(rec) // another one may have restored a generation meanwhile
+	}
 	if err == nil && len(page) > 0 {
 		w.applied += int64(len(page))
 		w.from = page[len(page)-1].Position

@@ -41,12 +41,11 @@ type Shared interface {
 	// nothing is remembered of it; a conversation whose life has ended may still
 	// have its floor. Errors are those of a read.
 	Bounds(ctx context.Context, k keys.Key) (floor clock.Version, trimmedTo record.Order, exists bool, err error)
-	// Raised returns the generations that RaiseGeneration was about to raise because the
-	// store had lost them, in the last 48 hours, the highest of each organisation: one
-	// that is not read yet may be about to be. upTo is what the call before returned as
-	// now; where nothing has come since it returns none. Empty: all. Errors are those of
-	// a read.
-	Raised(ctx context.Context, upTo string) (all []Raised, now string, err error)
+	// Raised returns the notes with numbers above after, lowest first, of generations
+	// that RaiseGeneration was about to raise because the store had lost them, in the
+	// last 48 hours: one that is not read yet may be about to be. An organisation may
+	// have several. After zero: all. Errors are those of a read.
+	Raised(ctx context.Context, after uint64) ([]Raised, error)
 	// Missed tells that a key is not there which was acknowledged, and whose life
 	// is not over: its server is in doubt from now on, and is looked at. Of calls
 	// within a second one counts for each server. It never waits, and reports whether
@@ -89,6 +88,10 @@ type Suspicion struct {
 type Raised struct {
 	Org        keys.Org
 	Generation uint64
+	// Note is the number of the note, about the store's time in microseconds. It grows
+	// with each, and one generation that is noted again has the number of the last time.
+	// It may be lower than one of before when another server has taken over.
+	Note uint64
 }
 
 // earliest is the lowest generation that is a time: counting does not reach it.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -24,8 +23,8 @@ type Memory struct {
 	mu            sync.Mutex
 	closed        bool                     // guarded by mu
 	generations   map[keys.Org]uint64      // guarded by mu
-	raised        map[keys.Org]uint64      // guarded by mu: what RaiseGeneration has raised
-	notes         int                      // guarded by mu: how often
+	raised        []store.Raised           // guarded by mu: what RaiseGeneration has raised, by Note
+	notes         uint64                   // guarded by mu: the last Note
 	invalidated   map[token]uint64         // guarded by mu: what each invalidation led to
 	values        map[string]*value        // guarded by mu
 	conversations map[string]*conversation // guarded by mu
@@ -49,7 +48,6 @@ func NewMemory(now func() time.Time) *Memory {
 	return &Memory{
 		now: now, since: now(),
 		generations:   map[keys.Org]uint64{},
-		raised:        map[keys.Org]uint64{},
 		invalidated:   map[token]uint64{},
 		values:        map[string]*value{},
 		conversations: map[string]*conversation{},
@@ -231,25 +229,25 @@ func (m *Memory) RaiseGeneration(ctx context.Context, o keys.Org, g uint64) (uin
 	defer m.mu.Unlock()
 	if g > m.generations[o] {
 		m.generations[o] = g
-		m.raised[o] = g
+		m.raised = slices.DeleteFunc(m.raised, func(r store.Raised) bool { return r.Org == o && r.Generation == g })
 		m.notes++
+		m.raised = append(m.raised, store.Raised{Org: o, Generation: g, Note: m.notes})
 	}
 	return m.generations[o], nil
 }
 
 // Raised implements store.Shared.
-func (m *Memory) Raised(ctx context.Context, upTo string) (all []store.Raised, now string, err error) {
+func (m *Memory) Raised(ctx context.Context, after uint64) (all []store.Raised, err error) {
 	if err := m.enter(ctx); err != nil {
-		return nil, upTo, err
+		return nil, err
 	}
 	defer m.mu.Unlock()
-	if now = strconv.Itoa(m.notes); now == upTo {
-		return nil, now, nil
+	for _, r := range m.raised {
+		if r.Note > after {
+			all = append(all, r)
+		}
 	}
-	for o, g := range m.raised {
-		all = append(all, store.Raised{Org: o, Generation: g})
-	}
-	return all, now, nil
+	return all, nil
 }
 
 // List implements store.Store. The cursor is the last key of a page.

@@ -41,11 +41,18 @@ func testShared(t *testing.T, s *suite) {
 func testTokens(t *testing.T, s *suite, once func(t *testing.T, o keys.Org, known uint64, token clock.Version) uint64) {
 	t.Run("repeated", func(t *testing.T) {
 		o, v := s.newOrg(t), s.versions(3)
+		const known = 1 << 52 // above the time
+		first := once(t, o, 0, v[0])
+		second := once(t, o, 0, v[1])
+		if first == 0 || second <= first || second > known {
+			t.Fatalf("two tokens lead to %d and %d", first, second)
+		}
 		for i, c := range []struct {
 			token           int
 			known, want, is uint64 // is: what the generation is afterwards
 		}{
-			{0, 0, 1, 1}, {0, 0, 1, 1}, {1, 0, 2, 2}, {0, 5, 1, 2}, {2, 1 << 40, 1<<40 + 1, 1<<40 + 1}, {1, 0, 2, 1<<40 + 1}, {2, 0, 1<<40 + 1, 1<<40 + 1},
+			{0, 0, first, second}, {1, 0, second, second}, {0, second, first, second}, {2, known, known + 1, known + 1},
+			{1, 0, second, known + 1}, {2, 0, known + 1, known + 1},
 		} {
 			if g := once(t, o, c.known, v[c.token]); g != c.want {
 				t.Errorf("%d: token %d above %d gives %d, want %d", i, c.token, c.known, g, c.want)
@@ -54,14 +61,15 @@ func testTokens(t *testing.T, s *suite, once func(t *testing.T, o keys.Org, know
 				t.Errorf("%d: the generation is %d, want %d", i, g, c.is)
 			}
 		}
-		if g := s.invalidate(t, o, 0); g != 1<<40+2 {
+		if g := s.invalidate(t, o, 0); g != known+2 {
 			t.Errorf("invalidated after that: %d", g)
 		}
 	})
 	t.Run("of each organisation", func(t *testing.T) {
+		const known = 1 << 52 // above the time
 		a, b, v := s.newOrg(t), s.newOrg(t), s.clock.Now()
-		if g, h := once(t, a, 7, v), once(t, b, 0, v); g != 8 || h != 1 {
-			t.Errorf("one token in two organisations gives %d and %d, want 8 and 1", g, h)
+		if g, h := once(t, a, known, v), once(t, b, 0, v); g != known+1 || h == 0 || h > known {
+			t.Errorf("one token in two organisations gives %d and %d", g, h)
 		}
 	})
 	t.Run("of the directory", func(t *testing.T) {
@@ -100,12 +108,20 @@ func testConcurrentTokens(t *testing.T, s *suite, st store.Shared) {
 		})
 	}
 	calls.Wait()
-	if g := s.generation(t, o); g != tokens {
-		t.Errorf("%d tokens, each %d times, led to generation %d", tokens, callers, g)
-	}
+	var highest uint64
+	by := map[uint64]int{} // the token that led to a generation
 	for token, gs := range led {
 		if len(gs) != 1 {
 			t.Errorf("token %d led to %v", token, gs)
 		}
+		for g := range gs {
+			if other, ok := by[g]; ok {
+				t.Errorf("tokens %d and %d led to %d", token, other, g)
+			}
+			by[g], highest = token, max(highest, g)
+		}
+	}
+	if g := s.generation(t, o); g != highest {
+		t.Errorf("%d tokens, each %d times, led to %v, and the generation is %d", tokens, callers, by, g)
 	}
 }
