@@ -493,3 +493,55 @@ func TestInvalidatedWithoutAJournal(t *testing.T) {
 	u.reads(a, true, "last")
 	u.reads(b, true, "last")
 }
+
+// A user without the right to read the notes reads everything else.
+func TestNotesThatCannotBeRead(t *testing.T) {
+	s := redistest.Start(t)
+	if _, err := s.Do("ACL", "SETUSER", "default", "-zrange"); err != nil {
+		t.Fatal(err)
+	}
+	u := newUnawareness(t, jackcache.RedisOptions{Addrs: []string{s.Addr()}})
+	b := u.open("b")
+	u.writes(b, "first")
+	u.must(b.Cache.Org("org-1").Invalidate(t.Context()))
+	u.reads(b, true)
+	u.writes(b, "last")
+	u.reads(b, true, "last")
+}
+
+// In a Cluster, too, a compare-and-set that is refused does not take the place of what
+// it was compared with.
+func TestConditionalWhileAnInvalidationIsRestoredInACluster(t *testing.T) {
+	cluster := redistest.StartCluster(t, redistest.ClusterOptions{Replicas: -1})
+	u := newUnawareness(t, jackcache.RedisOptions{Addrs: cluster.Addrs(), Mode: jackcache.Cluster})
+	ctx := t.Context()
+	x, y := u.open("x"), u.open("y")
+	u.writes(x, "first")
+	u.writes(y, "first")
+	u.invalidated()
+	for _, s := range cluster.Masters() {
+		if _, err := s.Do("FLUSHALL"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	v, err := y.Kinds.PhoneToLead.Set(ctx, y.Cache.Org("org-1"), phone(1), assistant.Lead{LeadID: "acknowledged"})
+	u.must(err)
+	u.close(y)
+	a := u.open("who invalidates")
+	const generation = "jack:dev:__gen:org-1"
+	eventually(t, 20*time.Second, "the invalidation is restored", func() bool {
+		g, err := cluster.MasterOf(redistest.Slot(generation)).Do("GET", generation)
+		return err == nil && g != ""
+	})
+	_, err = x.Kinds.PhoneToLead.Set(ctx, x.Cache.Org("org-1"), phone(1), assistant.Lead{LeadID: "refused"}, jackcache.IfVersion(v))
+	if err == nil {
+		t.Fatal("it is written above what is not there for anybody")
+	}
+	y = u.open("y")
+	for _, r := range []*assistant.Assistant{a, x, y} {
+		eventually(t, 20*time.Second, "what was acknowledged is there", func() bool {
+			l, err := r.Kinds.PhoneToLead.Get(ctx, r.Cache.Org("org-1"), phone(1))
+			return err == nil && l.LeadID == "acknowledged"
+		})
+	}
+}

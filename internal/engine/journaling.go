@@ -138,8 +138,9 @@ func (e *Engine) write(caller context.Context, operation Operation, derived bool
 		w.Result, _, err = e.attempt(ctx, op)
 		return w, err
 	}
-	turn, op, err := e.attempts(ctx, op, &w.Result)
-	defer func() { e.journal.End(turn) }()
+	var begun underway
+	defer begun.end()
+	op, err = e.attempts(ctx, op, &w.Result, &begun)
 	cancel()
 	if err != nil && (caller.Err() != nil || !mayWait(err) || op.If.Kind != store.Always) {
 		return w, err
@@ -161,28 +162,45 @@ func (e *Engine) patience(op store.Op) time.Duration {
 	return e.cfg.Journaling.Patience
 }
 
+// underway is a write that the journal knows to have begun; the zero one has not.
+type underway struct {
+	journal *journal.Journal
+	turn    uint32
+}
+
+func (u *underway) begin(j *journal.Journal) { u.journal, u.turn = j, j.Begin() }
+
+func (u *underway) end() {
+	if u.journal != nil {
+		u.journal.End(u.turn)
+		u.journal = nil
+	}
+}
+
 // attempts is attempt where there is a journal, and begins a write there, which the
 // caller ends. What depends on what is stored begins anew where a generation is
 // learned, after what that adopts was applied.
-func (e *Engine) attempts(ctx context.Context, op store.Op, res *store.Result) (turn uint32, _ store.Op, err error) {
-	for try := 1; ; try++ {
+func (e *Engine) attempts(ctx context.Context, op store.Op, res *store.Result, begun *underway) (_ store.Op, err error) {
+	stored := false // by a try that counted for nothing then
+	for range maxAttempts {
 		if op.If.Kind != store.Always {
 			// Before the write begins: what is adopted waits for the end of all that have.
-			_, err = e.adopted(ctx, op.Key, e.outset(op.Key))
+			if _, err := e.adopted(ctx, op.Key, e.outset(op.Key)); err != nil {
+				return op, err
+			}
 		}
-		turn = e.journal.Begin()
-		if err != nil {
-			return turn, op, err
-		}
+		begun.begin(e.journal)
 		*res, op, err = e.attempt(ctx, op)
-		switch {
-		case !errors.Is(err, errLearned):
-			return turn, op, err
-		case try == maxAttempts:
-			return turn, op, errContended
+		if !errors.Is(err, errLearned) {
+			if stored && errors.Is(err, ErrCondition) {
+				err = fmt.Errorf("%w: it may stand where it was to stand, and be what the condition meets: %w", store.ErrUnknown, err)
+			}
+			return op, err
 		}
-		e.journal.End(turn)
+		stored = stored || res.Status == store.Applied
+		begun.end()
 	}
+	return op, errContended
 }
 
 // attempt applies op unless something of this instance has to reach the store

@@ -141,27 +141,22 @@ func (j *Journal) Holds(r *Record, generation uint64) bool {
 		return false
 	}
 	e := s.entries.at(k)
-	if e.tail == none {
-		return false
-	}
 	if e.top != none {
 		switch top := s.recs.at(e.top); {
 		case top.action == store.Set:
-			return top.pos != r.Position
+			return top.pos != r.Position && (top.generation < generation || top.version.Compare(op.Version) >= 0)
 		case top.version.Compare(op.Version) > 0:
 			return true
 		}
 	}
-	indexed := false
 	for i := e.tail; i != none; {
 		other := s.recs.at(i)
 		if other.kind == Applied && other.action == op.Action && other.generation >= generation && other.version == op.Version {
 			return true
 		}
-		indexed = indexed || other.pos == r.Position
 		i = other.prev
 	}
-	return !indexed
+	return op.Action == store.Append && r.Position <= e.trimmed
 }
 
 // WrittenBelow reports whether something of a key is recorded behind a position as part

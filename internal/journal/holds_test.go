@@ -205,3 +205,34 @@ func TestSettleBehindAnother(t *testing.T) {
 	}
 	u.counts[turn%2].Add(-1)
 }
+
+// What is not indexed any more because there is no room is not taken for held.
+func TestHoldsWithoutRoom(t *testing.T) {
+	o := testOptions(t)
+	o.IndexKeys = 10
+	j := openTest(t, o)
+	now := time.Now()
+	add := func(n int, k keys.Key) *Record {
+		r := appendRecord(Applied, k, n)
+		r.Op.ExpiresAt = now.Add(time.Hour)
+		appendTest(t, j, r)
+		return r
+	}
+	others := func(from int) {
+		for i := range 60 {
+			add(from+i, testKey(t, keys.Conversations, "org", fmt.Sprint(100+i%3)))
+		}
+	}
+	talk, lead := testKey(t, keys.Conversations, "org", "2"), testKey(t, "leads", "org", "7")
+	early := add(1, talk)
+	set := setRecord(Applied, lead, 2)
+	appendTest(t, j, set)
+	appendTest(t, j, setRecord(Pending, lead, 3))
+	others(10)
+	late := add(100, talk)
+	for what, r := range map[string]*Record{"the first message": early, "the last": late, "a value": set} {
+		if j.Holds(r, 5) {
+			t.Errorf("%s is not under the generation, and taken for held", what)
+		}
+	}
+}

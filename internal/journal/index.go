@@ -24,6 +24,7 @@ type keyEntry struct {
 	stays    int64
 	messages int32 // of a conversation, that are not pending
 	pending  int32
+	trimmed  Position // of a conversation, the last that its window left behind
 }
 
 // rec is the place of a record.
@@ -172,6 +173,7 @@ func (s *state) trimLocked(k, window int32) {
 		r := s.recs.at(i)
 		next := r.next
 		if i != ke.top && r.kind == Applied {
+			ke.trimmed = max(ke.trimmed, r.pos)
 			s.forgetLocked(i)
 		}
 		i = next

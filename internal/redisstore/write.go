@@ -87,6 +87,19 @@ func (s *Store) scriptKeys(k keys.Key, more ...string) []string {
 	return names
 }
 
+// ended answers a condition in a Cluster whose generation has ended: the script does not
+// see the generation there, and would write what looked at data that is not there any
+// more. The zero Result: it has not ended.
+func (s *Store) ended(ctx context.Context, op store.Op) (store.Result, error) {
+	if s.opts.Mode != Cluster || op.If.Kind == store.Always || op.Key.Org().IsZero() {
+		return store.Result{}, nil
+	}
+	if g, err := s.Generation(ctx, op.Key.Org()); err != nil || g > op.Generation {
+		return store.Result{Status: store.Stale, Generation: g}, err
+	}
+	return store.Result{}, nil
+}
+
 func (s *Store) set(ctx context.Context, op store.Op) (store.Result, error) {
 	value := record.Value{Version: op.Version, Generation: op.Generation, Flags: op.Flags, Stored: op.Payload}
 	stored := value.Append(make([]byte, 0, record.MaxHeader+len(op.Payload)))
@@ -105,6 +118,9 @@ func (s *Store) set(ctx context.Context, op store.Op) (store.Result, error) {
 		if !op.If.Version.IsZero() {
 			seen = op.If.Version.String()
 		}
+	}
+	if stale, err := s.ended(ctx, op); stale.Status != 0 || err != nil {
+		return stale, err
 	}
 	var line string
 	names := s.scriptKeys(op.Key)

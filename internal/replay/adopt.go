@@ -29,20 +29,25 @@ const (
 	// adoptWithin is how long one that was noted may take to be restored.
 	adoptWithin = time.Minute
 	// adoptRest is for how many times as long as reading the journal took it is not
-	// read again.
-	adoptRest = 4
+	// read again, at most for adoptRestMost.
+	adoptRest     = 4
+	adoptRestMost = 5 * time.Second
 	// adoptLate is the longest pause after a failure.
-	adoptLate = 30 * time.Second
+	adoptLate = 5 * time.Second
 	// mostRaised is how many generations that have adopted what they had to are
 	// remembered.
 	mostRaised = 100_000
-	// notesAgain is how many microseconds before the last note notes are read again:
-	// they come from another server's clock after a failover.
-	notesAgain = 10_000_000
+	// notesAgain is for how long a note is read again: after a failover their numbers
+	// come from another server's clock.
+	notesAgain = 10 * time.Second
 )
 
-// errResting: it was tried a moment ago.
-var errResting = errors.New("it is tried again in a moment")
+var (
+	// errResting: it was tried a moment ago.
+	errResting = errors.New("it is tried again in a moment")
+	// errMissing: who has noted a generation has not restored it yet.
+	errMissing = errors.New("its generation is not there yet")
+)
 
 // adoption is what a Replayer knows of generations that were restored.
 type adoption struct {
@@ -142,30 +147,31 @@ func (r *Replayer) lookForRaised() (failed map[keys.Org]error, err error) {
 		return nil, fmt.Errorf("%w: generations that were restored cannot be looked for", store.ErrUnavailable)
 	}
 	ctx, cancel := context.WithTimeout(r.ctx, callTime)
-	all, err := r.store.Raised(ctx, r.adoption.last-min(r.adoption.last, notesAgain))
+	all, err := r.store.Raised(ctx, min(r.adoption.last, uint64(r.opts.Now().Add(-notesAgain).UnixMicro())))
 	cancel()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: generations that were restored: %v", store.ErrUnavailable, err)
 	}
 	r.adoption.note(all, time.Now())
 	failed = make(map[keys.Org]error)
-	due := r.present(r.adoption.due(time.Now(), failed), failed)
+	due, unread := r.present(r.adoption.due(time.Now(), failed), failed)
 	switch {
 	case len(due) == 0:
 	case time.Now().Before(r.adoption.rests):
 		for _, g := range due {
 			failed[g.Org] = errResting
 		}
-		return failed, nil
+		due = nil
 	default:
-		begun := time.Now()
-		r.adoptAll(due, failed)
-		r.adoption.rests = time.Now().Add(adoptRest * time.Since(begun))
+		took := r.adoptAll(due, failed)
+		r.adoption.rests = time.Now().Add(min(adoptRest*took, adoptRestMost))
 	}
+	r.adoption.done(append(due, unread...), failed)
 	for o, err := range failed {
-		r.counts.trouble(fmt.Errorf("what was written to %s while an invalidation was lost: %w", o, err))
+		if !errors.Is(err, errResting) && !errors.Is(err, errMissing) {
+			r.counts.trouble(fmt.Errorf("what was written to %s while an invalidation was lost: %w", o, err))
+		}
 	}
-	r.adoption.done(due, failed)
 	return failed, nil
 }
 
@@ -175,7 +181,7 @@ func (a *adoption) note(all []store.Raised, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.raised) > mostRaised {
-		maps.DeleteFunc(a.raised, func(_ keys.Org, g *raised) bool { return g.due == 0 })
+		maps.DeleteFunc(a.raised, func(_ keys.Org, g *raised) bool { return g.due == 0 && now.After(g.until) })
 	}
 	for _, g := range all {
 		a.last = max(a.last, g.Note)
@@ -230,6 +236,18 @@ func (a *adoption) done(due []raised, failed map[keys.Org]error) {
 	}
 }
 
+// busy reports whether something is due.
+func (a *adoption) busy() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, g := range a.raised {
+		if g.due != 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // again has it looked again what of an organisation is to be adopted, if its generation
 // is one that was restored. It reports whether it is.
 func (a *adoption) again(o keys.Org, g uint64) bool {
@@ -255,8 +273,8 @@ func (a *adoption) lost(o keys.Org, g uint64) {
 
 // present returns those of the generations that are the current ones. Who has noted
 // one may not have restored it yet; and what is above it was an invalidation of its
-// own, that ends all before it.
-func (r *Replayer) present(due []raised, failed map[keys.Org]error) (there []raised) {
+// own, that ends all before it. unread are those that could not be asked for.
+func (r *Replayer) present(due []raised, failed map[keys.Org]error) (there, unread []raised) {
 	var mu sync.Mutex
 	var over []raised
 	each(len(due), func(i int) {
@@ -266,14 +284,17 @@ func (r *Replayer) present(due []raised, failed map[keys.Org]error) (there []rai
 		switch {
 		case err != nil:
 			failed[due[i].Org] = err
+			unread = append(unread, due[i])
 		case g == due[i].Generation:
 			there = append(there, due[i])
 		case g > due[i].Generation, time.Now().After(due[i].until):
 			over = append(over, due[i])
+		default:
+			failed[due[i].Org] = errMissing
 		}
 	})
 	r.adoption.done(over, nil)
-	return there
+	return there, unread
 }
 
 func (r *Replayer) generationOf(o keys.Org) (uint64, error) {
@@ -285,10 +306,11 @@ func (r *Replayer) generationOf(o keys.Org) (uint64, error) {
 	return r.store.Generation(ctx, o)
 }
 
-// adoptAll adopts what was written while generations were missing.
-func (r *Replayer) adoptAll(all []raised, failed map[keys.Org]error) {
+// adoptAll adopts what was written while generations were missing. It returns how long
+// reading the journal took.
+func (r *Replayer) adoptAll(all []raised, failed map[keys.Org]error) (took time.Duration) {
 	if sabotage.On("adopt") {
-		return
+		return 0
 	}
 	from := r.opts.Now()
 	byOrg := make(map[keys.Org]raised, len(all))
@@ -307,10 +329,17 @@ func (r *Replayer) adoptAll(all []raised, failed map[keys.Org]error) {
 	// What was acknowledged under a lower one may not be recorded yet.
 	if !r.settle() {
 		fail(r.ctx.Err())
-		return
+		return 0
 	}
 	var page []*journal.Record
-	adopted := 0
+	adopted, begun := 0, time.Now()
+	applying := time.Duration(0)
+	apply := func() {
+		begun := time.Now()
+		adopted += r.adoptPage(page, failed)
+		applying += time.Since(begun)
+		page = nil
+	}
 	err := r.j.Scan(r.ctx, r.j.Before(from), r.j.Position(), func(rec *journal.Record) error {
 		if rec.Kind != journal.Applied {
 			return nil
@@ -321,12 +350,11 @@ func (r *Replayer) adoptAll(all []raised, failed map[keys.Org]error) {
 		}
 		rec.Op.Generation = g.Generation
 		if page = append(page, rec); len(page) >= batch {
-			adopted += r.adoptPage(page, failed)
-			page = nil
+			apply()
 		}
 		return nil
 	})
-	adopted += r.adoptPage(page, failed)
+	apply()
 	if err != nil {
 		fail(err)
 	}
@@ -334,6 +362,7 @@ func (r *Replayer) adoptAll(all []raised, failed map[keys.Org]error) {
 		r.opts.Restored() // what a reader did not find is there
 		r.opts.Logger.Info("what was written while an invalidation was lost counts after it", "organisations", len(all), "operations", adopted)
 	}
+	return time.Since(begun) - applying
 }
 
 // after reports whether a record was written after the invalidation that led to a

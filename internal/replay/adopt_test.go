@@ -3,6 +3,7 @@ package replay_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -340,10 +341,14 @@ func TestAdopted(t *testing.T) {
 			if err := x.r.Look(t.Context(), org(2)); err == nil {
 				t.Error("it is adopted by what cannot be read")
 			}
-			x.has(t, org(1), "after")
+			if got := x.reads(value(org(1), 1)); got != `"after"` {
+				t.Errorf("%q where nothing is dead", got)
+			}
 			x.s.is(nil)
-			elapse(time.Minute)
-			x.has(t, org(1), "after") // its generation is there, its keys are not
+			elapse(time.Minute) // its generation is there, its keys are not
+			if x.r.Stats().Restoring == 0 {
+				t.Error("nobody is told that something is to be adopted")
+			}
 			x.s.well()
 			elapse(time.Minute)
 			if got := x.reads(value(org(2), 1099)); got != `"dead"` {
@@ -395,6 +400,71 @@ func TestAdopted(t *testing.T) {
 			}
 			x.within(time.Second, "it is applied again", x.suspect(store.Suspicion{Confirmed: true}))
 			x.has(t, org(1), "", "after")
+		},
+		"what is accepted for the same key waits longer": func(t *testing.T, x *instance) {
+			g := at(time.Now())
+			elapse(time.Millisecond)
+			first := x.set(value(org(1), 1), "first")
+			x.write(first)
+			x.s.is(func(c call) fault {
+				if c.what == "apply" {
+					return fault{err: errUnknown}
+				}
+				return fault{}
+			})
+			x.accept(x.set(value(org(1), 1), "after"))
+			x.within(time.Second, "it was tried", func() bool { return x.s.count("apply") >= 2 })
+			// What is applied of them first is what is adopted.
+			first.Generation = g
+			x.keep(&journal.Record{Kind: journal.Applied, Time: time.Now(), Op: first})
+			if _, err := x.s.memory.Apply(context.Background(), first); err != nil {
+				t.Fatal(err)
+			}
+			x.brought(org(1), g)
+			elapse(3 * time.Second)
+			x.s.well()
+			x.settled(10 * time.Second)
+			elapse(10 * time.Second)
+			if got := x.reads(value(org(1), 1)); got != `"after"` {
+				t.Errorf("%s stands where something was acknowledged later", got)
+			}
+		},
+		"invalidated while its generation was read": func(t *testing.T, x *instance) {
+			var once sync.Once
+			x.s.is(func(c call) (end fault) {
+				if c.what == "generation" {
+					once.Do(func() { end.late = 100 * time.Millisecond })
+				}
+				return end
+			})
+			x.accept(x.set(value(org(1), 1), "before"))
+			elapse(50 * time.Millisecond)
+			g, err := x.s.memory.InvalidateOnce(context.Background(), org(1), at(time.Now())-1, x.clk.Now())
+			x.must(err)
+			x.has(t, org(1), "")
+			x.s.lose(0)
+			x.brought(org(1), g)
+			x.has(t, org(1), "")
+		},
+		"another one takes long": func(t *testing.T, x *instance) {
+			g := at(time.Now())
+			elapse(time.Millisecond)
+			for i := range 80 {
+				x.write(x.set(value(org(2), i), "many"))
+			}
+			write(x, org(1), 1, "after")
+			x.s.is(func(c call) fault {
+				if c.what == "apply" && c.org == org(2) {
+					return fault{takes: 1500 * time.Millisecond}
+				}
+				return fault{}
+			})
+			x.brought(org(2), g)
+			if err := x.r.Look(t.Context(), org(2)); err != nil {
+				t.Fatal(err)
+			}
+			x.brought(org(1), g)
+			x.within(10*time.Second, "this one is adopted, too", func() bool { return x.reads(value(org(1), 1)) != "" })
 		},
 		"its life is over": func(t *testing.T, x *instance) {
 			g := at(time.Now())

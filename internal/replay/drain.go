@@ -177,12 +177,13 @@ func (r *Replayer) assign(l *line, rs []*journal.Record) error {
 	if len(undecided) == 0 {
 		return nil
 	}
+	before := r.opts.Now() // what is invalidated from now on ends them
 	g, err := r.generation(l, known)
 	if err != nil {
 		return err
 	}
 	upTo := rs[len(rs)-1].Position
-	mark := &journal.Record{Kind: journal.Assigned, Time: r.opts.Now(), Org: l.org, Generation: g, UpTo: upTo}
+	mark := &journal.Record{Kind: journal.Assigned, Time: before, Org: l.org, Generation: g, UpTo: upTo}
 	if err := r.append(mark); err != nil {
 		return err
 	}

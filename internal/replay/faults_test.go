@@ -29,6 +29,8 @@ type fault struct {
 	hangs bool
 	// takes is how long the answer takes.
 	takes time.Duration
+	// late is how long after it was done the answer comes.
+	late time.Duration
 }
 
 // faulty is a shared store that fails as it is told. It keeps a log of what was
@@ -128,6 +130,9 @@ func answer[T any](ctx context.Context, f *faulty, c call, do func(*storetest.Me
 		res, err = do(f.memory)
 		f.done = append(f.done, func(m *storetest.Memory) { _, _ = do(m) })
 		f.mu.Unlock()
+	}
+	if end.late > 0 {
+		time.Sleep(end.late)
 	}
 	if end.hangs {
 		<-ctx.Done()

@@ -18,8 +18,10 @@ type Stats struct {
 	Rejected  uint64  // records that it refused when they were applied again
 	Suspected uint64  // times that a server may have lost something
 	Confirmed uint64  // times that one had
-	Restoring int     // servers to which is applied again now what they may have lost
-	Problem   string  // of the last seconds; empty: none
+	// Restoring is to how many servers is applied again now what they may have lost, at
+	// least one where something is that was written while an invalidation was lost.
+	Restoring int
+	Problem   string // of the last seconds; empty: none
 }
 
 // problemFor is how long the last failure is told.
@@ -71,6 +73,9 @@ func (r *Replayer) Stats() Stats {
 	}
 	r.mu.Lock()
 	s.Restoring = r.restores
+	if r.adoption.busy() {
+		s.Restoring = max(s.Restoring, 1)
+	}
 	r.mu.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
