@@ -142,7 +142,8 @@ type JournalStats struct {
 	Suspected  uint64  // times that a server may have lost acknowledged writes
 	Confirmed  uint64  // times that one had
 	// Restoring is how many servers serve, and may lack what was acknowledged: it is
-	// applied to them again. From when that is suspected until it is done.
+	// applied to them again. From when that is suspected until it is done. It is at least
+	// one while what was written when an invalidation was lost is applied again.
 	Restoring int
 	Trouble   string // what keeps the replay; empty: nothing
 }

@@ -109,6 +109,7 @@ func (j *Journal) rescueUnsynced() {
 	if err := old.f.Truncate(old.synced); err != nil {
 		j.o.Logger.Warn("cannot cut a segment whose sync failed; the next one says where it ends", "segment", old.name, "error", err)
 	}
+	j.disk.works() // before anybody is told
 	j.mu.Lock()
 	j.seg, j.failed, j.unsynced, j.dirty = seg, nil, nil, false
 	seg.synced = seg.size
@@ -120,7 +121,6 @@ func (j *Journal) rescueUnsynced() {
 	j.freeLocked(int64(len(buf)))
 	j.calm.Broadcast()
 	j.mu.Unlock()
-	j.disk.works()
 	j.keepSoon()
 }
 
