@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,6 +27,9 @@ import (
 const (
 	// adoptEvery is how often it is looked for generations that were restored.
 	adoptEvery = time.Second
+	// adoptSoon is the time between two looks for somebody who waits for a generation
+	// that is about to be restored.
+	adoptSoon = 5 * time.Millisecond
 	// adoptWithin is how long one that was noted may take to be restored.
 	adoptWithin = time.Minute
 	// adoptRest is for how many times as long as reading the journal took it is not
@@ -72,6 +76,7 @@ type raised struct {
 
 // look is somebody who waits for what an organisation's generation adopts.
 type look struct {
+	ctx    context.Context // of who waits
 	org    keys.Org
 	answer chan error
 }
@@ -84,7 +89,7 @@ func newAdoption() adoption {
 // before the call. ErrUnavailable: whether there is anything cannot be found out. With
 // any other error there is something, or may be, and it is tried again.
 func (r *Replayer) Look(ctx context.Context, o keys.Org) error {
-	l := look{o, make(chan error, 1)}
+	l := look{ctx, o, make(chan error, 1)}
 	select {
 	case r.adoption.asked <- l:
 	case <-ctx.Done():
@@ -104,12 +109,17 @@ func (r *Replayer) Look(ctx context.Context, o keys.Org) error {
 func (r *Replayer) adopt() {
 	tick := time.NewTicker(adoptEvery)
 	defer tick.Stop()
+	var waiting []look
 	for {
-		var waiting []look
+		var soon <-chan time.Time
+		if len(waiting) > 0 {
+			soon = time.After(adoptSoon)
+		}
 		select {
 		case <-r.ctx.Done():
 			return
 		case <-tick.C:
+		case <-soon:
 		case l := <-r.adoption.asked:
 			waiting = append(waiting, l)
 		}
@@ -126,16 +136,19 @@ func (r *Replayer) adopt() {
 		if err == nil {
 			decided(func(o keys.Org) bool { return failed[o] != nil })
 		}
-		for _, l := range waiting {
+		waiting = slices.DeleteFunc(waiting, func(l look) bool {
 			switch at := failed[l.org]; {
 			case err != nil:
 				l.answer <- err
+			case errors.Is(at, errMissing) && l.ctx.Err() == nil:
+				return false
 			case at != nil:
 				l.answer <- fmt.Errorf("not yet: %v", at) // there is something to adopt: no ErrUnavailable
 			default:
 				l.answer <- nil
 			}
-		}
+			return true
+		})
 	}
 }
 

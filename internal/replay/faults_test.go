@@ -132,7 +132,7 @@ func answer[T any](ctx context.Context, f *faulty, c call, do func(*storetest.Me
 		f.mu.Unlock()
 	}
 	if end.late > 0 {
-		time.Sleep(end.late)
+		<-time.After(end.late)
 	}
 	if end.hangs {
 		<-ctx.Done()
