@@ -71,7 +71,7 @@ func (e *Engine) Adopts(o keys.Org) { e.learned.add(o, 0) }
 
 // adopted reports whether the store has to be asked again, because what this instance
 // has written of a key may have been adopted since it answered with a generation. It
-// waits until that is decided; an error means that ctx has ended before.
+// waits until that is decided; an error means that it is not.
 func (e *Engine) adopted(ctx context.Context, k keys.Key, begun outset) (again bool, err error) {
 	if e.journal == nil {
 		return false, nil

@@ -15,6 +15,14 @@ import (
 // at is a generation that an invalidation at that time leads to.
 func at(t time.Time) uint64 { return uint64(t.UnixMicro()) }
 
+// applyUnknown does not do what is applied, and does not say so.
+func applyUnknown(c call) fault {
+	if c.what == "apply" {
+		return fault{err: errUnknown}
+	}
+	return fault{}
+}
+
 // brought has somebody else restore a generation that the store had lost.
 func (x *instance) brought(o keys.Org, g uint64) {
 	x.t.Helper()
@@ -142,12 +150,7 @@ func TestAdopted(t *testing.T) {
 			// Another one, which knows it, is first.
 			set, talk := x.set(value(org(1), 2), "others"), x.append(conversation(org(1), 2), "others")
 			set.Generation, talk.Generation = g, g
-			x.s.is(func(c call) fault {
-				if c.what == "apply" {
-					return fault{err: errUnknown}
-				}
-				return fault{}
-			})
+			x.s.is(applyUnknown)
 			accept(x, org(1), 1, "after")
 			accept(x, org(1), 2, "after")
 			x.within(time.Second, "it was tried", func() bool { return x.s.count("apply") >= 4 })
@@ -175,12 +178,7 @@ func TestAdopted(t *testing.T) {
 		"tried before it was restored, and nobody was first": func(t *testing.T, x *instance) {
 			g := at(time.Now())
 			elapse(time.Millisecond)
-			x.s.is(func(c call) fault {
-				if c.what == "apply" {
-					return fault{err: errUnknown}
-				}
-				return fault{}
-			})
+			x.s.is(applyUnknown)
 			accept(x, org(1), 1, "after")
 			x.within(time.Second, "it was tried", func() bool { return x.s.count("apply") >= 2 })
 			x.brought(org(1), g)
@@ -406,12 +404,7 @@ func TestAdopted(t *testing.T) {
 			elapse(time.Millisecond)
 			first := x.set(value(org(1), 1), "first")
 			x.write(first)
-			x.s.is(func(c call) fault {
-				if c.what == "apply" {
-					return fault{err: errUnknown}
-				}
-				return fault{}
-			})
+			x.s.is(applyUnknown)
 			x.accept(x.set(value(org(1), 1), "after"))
 			x.within(time.Second, "it was tried", func() bool { return x.s.count("apply") >= 2 })
 			// What is applied of them first is what is adopted.
