@@ -44,7 +44,7 @@ func inReading(t *testing.T, test func(*testing.T, *reading)) {
 }
 
 // prove says that what changes is told. In a bubble it is before any time of Now.
-func (r *reading) prove() { r.told(0).cover.Prove(r.told(0).cover.Epoch(), 1) }
+func (r *reading) prove() { r.told(0).cover.Prove(r.told(0).cover.Epoch(), int64(time.Millisecond)) }
 
 func (r *reading) name() keys.Key {
 	if r.conversation {

@@ -42,14 +42,33 @@ type Covers struct{ Key, Generation *Cover }
 // that came back was sent not longer ago than the bound. The zero Cover has
 // proven nothing. Safe for concurrent use.
 type Cover struct {
-	epoch  atomic.Uint64
-	proven atomic.Int64 // when the last signal that came back was sent, as Now; 0: none did
+	epoch atomic.Uint64
+	// proof is when the last signal that came back was sent, as Now, its last
+	// epochBits those of the epoch that it counts for; 0: none did. A proof and what
+	// ends it so cannot be seen half: between the two steps of a Break the new epoch
+	// has none.
+	proof atomic.Int64
+}
+
+// epochBits is how much of a time is given up for the epoch: 65 µs.
+const epochBits = 16
+
+func tagOf(epoch uint64) int64 { return int64(epoch & (1<<epochBits - 1)) }
+
+func proofOf(epoch uint64, sent int64) int64 { return sent>>epochBits<<epochBits | tagOf(epoch) }
+
+// sentAt returns when the signal of a proof was sent, at most epochBits too early;
+// false: it is none for the epoch.
+func sentAt(proof int64, epoch uint64) (int64, bool) {
+	sent := proof >> epochBits << epochBits
+	return sent, sent != 0 && proof-sent == tagOf(epoch)
 }
 
 var started = time.Now()
 
-// Now is a monotonic time for Covers, in nanoseconds, never zero.
-func Now() int64 { return int64(time.Since(started)) + 1 }
+// Now is a monotonic time for Covers, in nanoseconds, never zero,
+// rounded as in a Cover or not.
+func Now() int64 { return int64(time.Since(started)) + 1<<epochBits }
 
 // Epoch is raised whenever something may not have been told.
 func (c *Cover) Epoch() uint64 { return c.epoch.Load() }
@@ -58,40 +77,34 @@ func (c *Cover) Epoch() uint64 { return c.epoch.Load() }
 // another server answers.
 func (c *Cover) Break() {
 	c.epoch.Add(1)
-	c.proven.Store(0)
+	c.proof.Store(0)
 }
 
 // Prove says that a signal which was sent at a time, as Now, came back by the way
 // on which changes are told, and that nothing broke since epoch was read, which
 // was before the signal was sent.
 func (c *Cover) Prove(epoch uint64, sent int64) {
-	if c.epoch.Load() != epoch {
-		return
-	}
 	for {
-		old := c.proven.Load()
-		if old >= sent {
+		old := c.proof.Load()
+		if last, ok := sentAt(old, epoch); ok && last >= sent || c.epoch.Load() != epoch {
 			return
 		}
-		if c.proven.CompareAndSwap(old, sent) {
-			break
+		// Where it broke since, this is a proof of what is over.
+		if c.proof.CompareAndSwap(old, proofOf(epoch, sent)) {
+			return
 		}
-	}
-	// Break raises the epoch first: where it came between, the proof goes.
-	if c.epoch.Load() != epoch {
-		c.proven.CompareAndSwap(sent, 0)
 	}
 }
 
 // Fresh reports whether what was read under an epoch is as new at least as now
 // minus bound.
 func (c *Cover) Fresh(epoch uint64, now int64, bound time.Duration) bool {
-	p := c.proven.Load()
-	return p != 0 && now-p < int64(bound) && c.epoch.Load() == epoch
+	sent, ok := sentAt(c.proof.Load(), epoch)
+	return ok && now-sent < int64(bound) && c.epoch.Load() == epoch
 }
 
 // Age returns how old what is served as fresh may be; false: nothing is proven.
 func (c *Cover) Age(now int64) (time.Duration, bool) {
-	p := c.proven.Load()
-	return time.Duration(now - p), p != 0
+	sent, ok := sentAt(c.proof.Load(), c.epoch.Load())
+	return time.Duration(now - sent), ok
 }
