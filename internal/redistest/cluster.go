@@ -258,9 +258,19 @@ func first(servers []*Server) *Server {
 
 // WaitOK returns when each slot is served by a master that runs, all nodes
 // that run agree about it, and all replicas that run are in sync with their
-// masters. It returns an error when that is not so after timeout.
+// masters. Where they go on disagreeing about a slot for repairAfter, it is told to
+// them. It returns an error when that is not so after timeout.
 func (c *Cluster) WaitOK(timeout time.Duration) error {
-	if err := poll(timeout, c.check); err != nil {
+	began := time.Now()
+	err := poll(timeout, func() error {
+		err := c.check()
+		if err == nil || time.Since(began) < repairAfter {
+			return err
+		}
+		began = time.Now()
+		return errors.Join(err, c.repair())
+	})
+	if err != nil {
 		return fmt.Errorf("wait for the cluster: %w", err)
 	}
 	return nil

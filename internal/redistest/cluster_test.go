@@ -206,3 +206,23 @@ func TestClusterWithoutReplicas(t *testing.T) {
 		t.Error("a cluster without half of its slots is said to be well")
 	}
 }
+
+// Nodes that go on disagreeing about a slot are told whose it is.
+func TestClusterIsRepaired(t *testing.T) {
+	t.Parallel()
+	c := StartCluster(t, ClusterOptions{Replicas: -1})
+	from := c.MasterOf(7)
+	mustDo(t, from, "CLUSTER", "DELSLOTS", "7")
+	if err := c.WaitOK(time.Second); err == nil {
+		t.Fatal("they agree by themselves")
+	}
+	if err := c.repair(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.WaitOK(joinTime); err != nil {
+		t.Error(err)
+	}
+	if got := c.MasterOf(7); got != from {
+		t.Errorf("it was given to %v", got)
+	}
+}
