@@ -152,6 +152,7 @@ func (k *key) number(text string) uint32 {
 type seen struct {
 	instance int
 	refused  bool     // no answer
+	partial  bool     // only what the instance knows by itself: others may have written
 	found    bool     // of a value
 	numbers  []uint32 // the messages in order, or the one value
 }

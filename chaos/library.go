@@ -157,27 +157,28 @@ func (l *library) read(ctx context.Context, k *key, last int) seen {
 	org := a.Cache.Org(k.org)
 	switch k.form {
 	case agentConfig:
-		v, err := a.Kinds.AgentConfig.Get(ctx, org, k.name())
-		return k.valueRead(gjson.GetBytes(v, "text").Str, err)
+		e, err := a.Kinds.AgentConfig.Entry(ctx, org, k.name())
+		return k.valueRead(gjson.GetBytes(e.Value, "text").Str, e.Source, err)
 	case summary:
-		v, err := a.Kinds.Summary.Get(ctx, org, k.name())
-		return k.valueRead(v.Text, err)
+		e, err := a.Kinds.Summary.Entry(ctx, org, k.name())
+		return k.valueRead(e.Value.Text, e.Source, err)
 	}
 	t, err := org.Conversation(k.name()).Messages(ctx, jackcache.ReadOptions{Last: last})
 	if err != nil {
 		return seen{refused: true}
 	}
-	var s seen
+	s := seen{partial: !t.Complete}
 	for _, m := range t.Messages {
 		s.numbers = append(s.numbers, k.number(m.ID))
 	}
 	return s
 }
 
-func (k *key) valueRead(text string, err error) seen {
+func (k *key) valueRead(text string, source jackcache.Source, err error) seen {
 	switch {
 	case err == nil:
-		return seen{found: true, numbers: []uint32{k.number(text)}}
+		partial := source == jackcache.SourcePending || source == jackcache.SourceStale
+		return seen{found: true, numbers: []uint32{k.number(text)}, partial: partial}
 	case errors.Is(err, jackcache.ErrNotFound):
 		return seen{}
 	}

@@ -12,12 +12,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/tidwall/gjson"
 
+	"github.com/jackcache/jackcache"
 	"github.com/jackcache/jackcache/internal/redistest"
 )
 
@@ -129,20 +131,29 @@ func (p *process) logTail() []byte {
 
 // call sends a request and returns the whole answer.
 func (p *process) call(ctx context.Context, method, path string, body []byte) (status int, answer []byte, err error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+p.addr+path, bytes.NewReader(body))
+	res, answer, err := p.exchange(ctx, method, path, body)
 	if err != nil {
 		return 0, nil, err
+	}
+	return res.StatusCode, answer, nil
+}
+
+// exchange makes a call and reads its answer, of which the body is closed.
+func (p *process) exchange(ctx context.Context, method, path string, body []byte) (*http.Response, []byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+p.addr+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, nil, err
 	}
 	if body != nil {
 		req.Header["Content-Type"] = []string{"application/json"}
 	}
 	res, err := p.client.Do(req)
 	if err != nil {
-		return 0, nil, err
+		return nil, nil, err
 	}
 	defer func() { _ = res.Body.Close() }() // it was read to its end, or failed
-	answer, err = io.ReadAll(res.Body)
-	return res.StatusCode, answer, err
+	answer, err := io.ReadAll(res.Body)
+	return res, answer, err
 }
 
 func (p *process) write(ctx context.Context, k *key, o op) (outcome, error) {
@@ -228,16 +239,20 @@ func (p *process) read(ctx context.Context, k *key, last int) seen {
 	if last > 0 {
 		path += "?last=" + strconv.Itoa(last)
 	}
-	status, answer, err := p.call(ctx, http.MethodGet, path, nil)
+	res, answer, err := p.exchange(ctx, http.MethodGet, path, nil)
 	switch {
-	case err == nil && status == http.StatusNotFound:
+	case err == nil && res.StatusCode == http.StatusNotFound:
 		return seen{}
-	case err != nil || status != http.StatusOK:
+	case err != nil || res.StatusCode != http.StatusOK:
 		return seen{refused: true}
 	case k.form != conversation:
-		return seen{found: true, numbers: []uint32{k.number(gjson.GetBytes(answer, "text").Str)}}
+		source := res.Header.Get("Cache-Status")
+		return seen{
+			found: true, numbers: []uint32{k.number(gjson.GetBytes(answer, "text").Str)},
+			partial: strings.Contains(source, jackcache.SourcePending.String()) || strings.Contains(source, jackcache.SourceStale.String()),
+		}
 	}
-	var s seen
+	s := seen{partial: !gjson.GetBytes(answer, "complete").Bool()}
 	gjson.GetBytes(answer, "messages").ForEach(func(_, m gjson.Result) bool {
 		s.numbers = append(s.numbers, k.number(m.Get("id").Str))
 		return true

@@ -87,7 +87,8 @@ func each(keys []*key, do func(*key)) {
 	wg.Wait()
 }
 
-// readAll reads a key through each instance.
+// readAll reads a key through each instance. An answer that says that it may not be
+// all, as the instance knows it by itself, is none here.
 func (r *run) readAll(ctx context.Context, k *key) []seen {
 	reads := make([]seen, len(r.fleet.all))
 	for i, one := range r.fleet.all {
@@ -95,6 +96,7 @@ func (r *run) readAll(ctx context.Context, k *key) []seen {
 		for {
 			reads[i] = one.read(r.calls, k, 0)
 			reads[i].instance = i
+			reads[i].refused = reads[i].refused || reads[i].partial
 			if !reads[i].refused || time.Now().After(deadline) || ctx.Err() != nil {
 				break
 			}
