@@ -353,6 +353,33 @@ func TestAdopted(t *testing.T) {
 				t.Errorf("%q when it is back", got)
 			}
 		},
+		"another shard hangs": func(t *testing.T, x *instance) {
+			g := at(time.Now())
+			elapse(time.Millisecond)
+			for i := range 100 {
+				x.write(x.set(value(org(2), i), "dead"))
+			}
+			write(x, org(1), 1, "after")
+			x.s.serves(store.Partial, func(k keys.Key) bool { return k.Org() == org(2) })
+			x.s.is(func(c call) fault {
+				return fault{hangs: c.org == org(2) && (c.what == "apply" || c.what == "get")}
+			})
+			x.brought(org(2), g)
+			x.brought(org(1), g)
+			x.within(5*time.Second, "what does not hang is adopted", func() bool { return x.reads(value(org(1), 1)) != "" })
+			x.s.well()
+			x.within(time.Minute, "what hung is adopted", func() bool { return x.reads(value(org(2), 99)) != "" })
+		},
+		"the clock of the server of the notes is behind after a failover": func(t *testing.T, x *instance) {
+			g := at(time.Now())
+			elapse(time.Millisecond)
+			write(x, org(1), 1, "after")
+			x.s.noted(org(9), 7, time.Now())
+			elapse(2 * time.Second) // it is read
+			x.brought(org(1), g)
+			x.s.noted(org(1), g, time.Now().Add(-5*time.Second))
+			x.has(t, org(1), "after")
+		},
 		"what the window left behind": func(t *testing.T, x *instance) {
 			g := at(time.Now())
 			elapse(time.Millisecond)
@@ -540,6 +567,38 @@ func TestLook(t *testing.T) {
 		x.brought(org(1), g+1)
 		if err := x.r.Look(ctx, org(1)); err == nil {
 			t.Error("no error after its time")
+		}
+	})
+}
+
+// Who looks is answered when a generation that is noted is restored, not before.
+func TestLookWaits(t *testing.T) {
+	inBubble(t, func(t *testing.T, x *instance) {
+		g := at(time.Now())
+		elapse(time.Millisecond)
+		x.write(x.set(value(org(1), 1), "after"))
+		x.s.noted(org(1), g, time.Now())
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		answer := make(chan error, 1)
+		go func() { answer <- x.r.Look(ctx, org(1)) }()
+		elapse(100 * time.Millisecond)
+		select {
+		case err := <-answer:
+			t.Fatalf("%v before it is restored", err)
+		default:
+		}
+		var told []string
+		x.back = func() { told = append(told, x.reads(value(org(1), 1))) }
+		x.brought(org(1), g)
+		if err := <-answer; err != nil {
+			t.Fatal(err)
+		}
+		if got := x.reads(value(org(1), 1)); got != `"after"` {
+			t.Errorf("%q when who looked is answered", got)
+		}
+		if fmt.Sprint(told) != `["after"]` {
+			t.Errorf("what was read when it was told that something is restored: %q", told)
 		}
 	})
 }

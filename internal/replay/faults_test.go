@@ -46,6 +46,7 @@ type faulty struct {
 	state  store.State               // guarded by mu
 	calls  map[string]int            // guarded by mu
 	behind time.Duration             // guarded by mu: how far its clock is
+	notes  []store.Raised            // guarded by mu: beside those of the memory
 }
 
 func newFaulty() *faulty {
@@ -173,8 +174,22 @@ func (f *faulty) GetLives(ctx context.Context, ks []keys.Key) ([]store.Read, err
 
 func (f *faulty) Raised(ctx context.Context, after uint64) ([]store.Raised, error) {
 	return answer(ctx, f, call{what: "raised"}, func(m *storetest.Memory) ([]store.Raised, error) {
-		return m.Raised(context.Background(), after)
+		all, err := m.Raised(context.Background(), after)
+		for _, n := range f.notes {
+			if n.Note > after {
+				all = append(all, n)
+			}
+		}
+		return all, err
 	})
+}
+
+// noted has somebody note a generation that he is about to restore, at a time by the
+// clock of the server.
+func (f *faulty) noted(o keys.Org, g uint64, by time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.notes = append(f.notes, store.Raised{Org: o, Generation: g, Note: uint64(by.UnixMicro())})
 }
 
 func (f *faulty) InvalidateOnce(ctx context.Context, o keys.Org, known uint64, token clock.Version) (uint64, error) {
