@@ -138,6 +138,7 @@ func (e *Engine) persistClock() {
 			return
 		case <-tick.C:
 			e.views.forget()
+			e.filters.forget()
 			if err := e.cfg.Clock.Persist(); err != nil {
 				e.cfg.Logger.Warn("the clock's ceiling cannot be kept; a clock that goes back while this process is down may repeat versions", "err", err)
 			}

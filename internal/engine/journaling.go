@@ -68,7 +68,8 @@ const (
 type journaling struct {
 	journal *journal.Journal // nil: there is none
 	shared  store.Shared
-	failed  atomic.Int64 // when the journal last failed, in ns since 1970; 0: it works
+	refuser store.Refuser // nil: the store does not tell beforehand
+	failed  atomic.Int64  // when the journal last failed, in ns since 1970; 0: it works
 	failing atomic.Pointer[error]
 	// accepted counts writes that were acknowledged while the store was away.
 	accepted atomic.Uint64
@@ -87,6 +88,7 @@ type journaling struct {
 	restored atomic.Uint64 // how often what the store had lost was applied again
 	learned  learned
 	views    views
+	filters  idFilters
 }
 
 // openJournal learns what the journal knows.
@@ -97,6 +99,7 @@ func (e *Engine) openJournal() {
 	j := e.cfg.Journaling.Journal
 	e.gone = otter.Must(&otter.Options[string, gone]{MaximumSize: maxGone})
 	e.journal, e.shared = j, e.cfg.Journaling.Shared
+	e.refuser, _ = e.cfg.Store.(store.Refuser)
 	e.cfg.Clock.Observe(j.Highest())
 	for o, g := range j.Generations() {
 		e.learn(o, g)
@@ -135,6 +138,9 @@ func (e *Engine) write(caller context.Context, operation Operation, derived bool
 	}
 	defer e.drop(op.Key)
 	start := time.Now()
+	if err := e.refused(&op); err != nil && caller.Err() == nil {
+		return e.accept(caller, start, op, err)
+	}
 	ctx, cancel := context.WithTimeout(caller, e.patience(op))
 	defer cancel()
 	if e.journal == nil {
@@ -148,13 +154,27 @@ func (e *Engine) write(caller context.Context, operation Operation, derived bool
 	if err != nil && (caller.Err() != nil || !mayWait(err) || op.If.Kind != store.Always) {
 		return w, err
 	}
+	if err != nil {
+		return e.accept(caller, start, op, err)
+	}
 	ctx, cancel = context.WithDeadline(caller, start.Add(e.cfg.Journaling.Budget))
 	defer cancel()
-	if err != nil {
-		return e.accept(ctx, op, err)
-	}
 	// What waits for the same key would be read instead of what is not recorded.
 	return w, e.record(ctx, derived && !e.waits(&op.Key), e.appliedRecord(op, w.Result))
+}
+
+// refused stamps a write that the store would not send, and returns why. It saves what
+// an attempt costs, which in an outage is most of a write: nil says nothing, and one
+// has to be made.
+func (e *Engine) refused(op *store.Op) error {
+	if e.refuser == nil || op.If.Kind != store.Always || e.endings.Load() > 0 {
+		return nil // an invalidation that waits comes first
+	}
+	err := e.refuser.Away(op.Key)
+	if err != nil {
+		op.Version, op.Generation = e.cfg.Clock.Now(), e.known(op.Key.Org())
+	}
+	return err
 }
 
 // patience is how long the store has for a write.
@@ -313,15 +333,22 @@ func (e *Engine) fails(err error) error {
 	return err
 }
 
-// accept keeps an operation until the store has it; cause says why it has not.
-func (e *Engine) accept(ctx context.Context, op store.Op, cause error) (w Written, err error) {
+// accept keeps an operation that began at start until the store has it; cause says why
+// it has not.
+func (e *Engine) accept(ctx context.Context, start time.Time, op store.Op, cause error) (w Written, err error) {
+	ctx, cancel := context.WithDeadline(ctx, start.Add(e.cfg.Journaling.Budget))
+	defer cancel()
 	w = Written{Pending: true, Result: store.Result{Status: store.Applied, Version: op.Version}}
 	r := &journal.Record{Kind: journal.Pending, Time: e.cfg.Clock.Time(), Op: repeatable(op)}
 	r.Op.ExpiresAt = r.Time.Add(op.TTL)
+	var filter *idFilter
 	if op.Action == store.Append {
-		repeated, err := e.placePending(op, &w.Result)
-		if err != nil {
-			return w, err
+		filter = e.filters.of(op.Key)
+		repeated := false
+		if !e.allNew(filter, op.Key, op.Messages) {
+			if repeated, err = e.placePending(op, &w.Result); err != nil {
+				return w, err
+			}
 		}
 		if repeated {
 			// What it repeats may be written and not synced yet.
@@ -337,6 +364,9 @@ func (e *Engine) accept(ctx context.Context, op store.Op, cause error) (w Writte
 	}
 	if err := e.keep(ctx, true, r); err != nil {
 		return w, fmt.Errorf("%w; and the store: %w", err, cause)
+	}
+	if filter != nil {
+		e.note(filter, r)
 	}
 	if op.Action != store.Set {
 		e.remember(r)

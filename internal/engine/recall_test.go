@@ -21,16 +21,26 @@ import (
 type faulty struct {
 	*storetest.Memory
 	away, doubtful bool
-	endless        bool   // it takes no invalidations
-	unbounded      bool   // its bounds cannot be read
-	answered       func() // called once after a read
-	bounding       func() // called once before bounds are read
+	tells          bool         // it tells beforehand that it is away
+	applies        atomic.Int32 // how often it was asked to apply something
+	endless        bool         // it takes no invalidations
+	unbounded      bool         // its bounds cannot be read
+	answered       func()       // called once after a read
+	bounding       func()       // called once before bounds are read
 	adopts         map[keys.Org]adopts
 	reads          atomic.Int32 // of conversations, and of their bounds
 	missed         atomic.Int32 // how often it was told that something is missed
 }
 
+func (f *faulty) Away(keys.Key) error {
+	if f.tells && f.away {
+		return store.ErrUnavailable
+	}
+	return nil
+}
+
 func (f *faulty) Apply(ctx context.Context, op store.Op) (store.Result, error) {
+	f.applies.Add(1)
 	if f.away {
 		return store.Result{}, store.ErrUnavailable
 	}

@@ -4,7 +4,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackcache/jackcache/internal/clock"
@@ -17,20 +16,16 @@ import (
 const (
 	// viewBytes bounds the views together.
 	viewBytes = 64 << 20
-	// viewIdle is how long views are kept that nobody looks at.
-	viewIdle = 10 * time.Second
 	// viewEntry is about what a message in a view takes beside its bytes.
 	viewEntry = 250
-	// mostEarly bounds the records of a view that nobody has looked at since.
-	mostEarly = 1000
 )
 
 // view is what the journal knows of a conversation, merged. It is completed, not
-// read again, by each who looks: while the store is away every read and append of
-// a conversation does.
+// read again, by each who looks: while the store is away every read of a conversation
+// does, and each append of what may be there before.
 type view struct {
-	size atomic.Int64 // about what it takes
-	mu   sync.Mutex
+	weight
+	mu sync.Mutex
 	content
 }
 
@@ -55,47 +50,10 @@ type known struct {
 
 // views are those of the conversations that are looked at. The zero value has
 // none.
-type views struct {
-	mu sync.Mutex
-	// young has those that were looked at last, old those of before: at half of the
-	// bound the young become the old.
-	young, old map[string]*view // guarded by mu
-	bytes      int              // guarded by mu: about what young takes
-	used       time.Time        // guarded by mu
-}
+type views struct{ recent[*view] }
 
 func (s *views) of(k keys.Key) *view {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.used = time.Now()
-	if s.bytes > viewBytes/2 || s.young == nil {
-		s.young, s.old, s.bytes = make(map[string]*view), s.young, 0
-	}
-	v := s.young[k.String()]
-	if v == nil {
-		if v = s.old[k.String()]; v == nil {
-			v = &view{content: content{byID: make(map[string]known)}}
-		}
-		s.young[k.String()] = v
-		s.bytes += int(v.size.Load()) + viewEntry + len(k.String())
-	}
-	return v
-}
-
-func (s *views) grew(v *view, n int) {
-	v.size.Add(int64(n))
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.bytes += n
-}
-
-// forget lets go of views that nobody has looked at for a while.
-func (s *views) forget() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.young != nil && time.Since(s.used) > viewIdle {
-		s.young, s.old, s.bytes = nil, nil, 0
-	}
+	return s.get(k, viewBytes, func() *view { return &view{content: content{byID: make(map[string]known)}} })
 }
 
 // view returns the view of a conversation, up to date and locked; the caller
@@ -134,9 +92,12 @@ func (e *Engine) complete(v *view, k keys.Key, was past) (done bool, err error) 
 }
 
 // remember adds a record that was just journalled to the view of its conversation,
-// so that it need not be read back.
+// if somebody has looked at it, so that it need not be read back.
 func (e *Engine) remember(r *journal.Record) {
-	v := e.views.of(r.Op.Key)
+	v, ok := e.views.peek(r.Op.Key)
+	if !ok {
+		return
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if r.Position <= v.upTo || v.early[r.Position] || len(v.early) >= mostEarly {

@@ -12,6 +12,20 @@ func (s *Store) Serves(k keys.Key) bool {
 	return l.serving(k.String()) && (l.slots == nil || l.serving(s.generationOf(k.Org())))
 }
 
+// errAway is what refused is for a write that comes while the breaker is open.
+var errAway = classify(errOpen, writing)
+
+// Away implements store.Refuser.
+func (s *Store) Away(k keys.Key) error {
+	if s.closed.Load() || s.identity.wrong.Load() != nil {
+		return nil
+	}
+	if n := s.layout.Load().node(k.String()); n == nil || n.closed.Load() || n.breaker.Allow() {
+		return nil
+	}
+	return errAway
+}
+
 func (l *layout) serving(key string) bool {
 	n := l.node(key)
 	return n != nil && n.breaker.Allow()

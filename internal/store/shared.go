@@ -53,6 +53,15 @@ type Shared interface {
 	Missed(k keys.Key) bool
 }
 
+// Refuser is a Store that tells beforehand what it would not send.
+type Refuser interface {
+	// Away returns the ErrUnavailable with which a write of the key would be refused now,
+	// before anything is made ready or sent, because the key's server does not answer. It
+	// is nil where the write would be sent, or be refused for another reason. It never
+	// waits.
+	Away(k keys.Key) error
+}
+
 // Witness knows what an instance was told that the store has. A Shared store
 // asks it what its heartbeats shall say, and tells it when a server may have
 // lost something. Its methods do not block.
