@@ -1,6 +1,7 @@
 package jackcache
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -172,8 +173,12 @@ func (c *Cache) prepare(msgs []Message) ([]engine.Message, error) {
 		return nil, fmt.Errorf("%w: %d messages in one call; allowed are %d", ErrTooLarge, len(msgs), o.Batch)
 	}
 	batch := make([]engine.Message, len(msgs))
-	ids := make(map[string]bool, len(msgs))
+	var ids map[string]bool
+	if len(msgs) > 1 {
+		ids = make(map[string]bool, len(msgs))
+	}
 	for i, m := range msgs {
+		built := m.JSON == nil
 		m, err := m.complete()
 		if err != nil {
 			return nil, fmt.Errorf("message %d: %w", i, err)
@@ -184,8 +189,13 @@ func (c *Cache) prepare(msgs []Message) ([]engine.Message, error) {
 		if ids[m.ID] {
 			return nil, invalid("message %d: id %q comes twice in one call", i, m.ID)
 		}
-		ids[m.ID] = true
-		batch[i] = engine.Message{ID: m.ID, Digest: m.digest(), Payload: append([]byte(nil), m.JSON...)}
+		if ids != nil {
+			ids[m.ID] = true
+		}
+		if !built {
+			m.JSON = bytes.Clone(m.JSON) // the caller's
+		}
+		batch[i] = engine.Message{ID: m.ID, Digest: m.digest(), Payload: m.JSON}
 	}
 	return batch, nil
 }

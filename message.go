@@ -214,9 +214,9 @@ func (m Message) digest() [8]byte {
 	h.Write([]byte(m.Role))
 	h.Write([]byte{0})
 	h.Write([]byte(m.Content))
-	var d [8]byte
-	copy(d[:], h.Sum(nil))
-	return d
+	var sum [sha256.Size]byte
+	h.Sum(sum[:0])
+	return [8]byte(sum[:])
 }
 
 func parseOne(data []byte) (Message, error) { return parseMessage(gjson.ParseBytes(data)) }
