@@ -207,8 +207,20 @@ func TestNewMessagesAreNotRead(t *testing.T) {
 	if _, ok := f.views.peek(k); ok {
 		t.Error("there is a view")
 	}
-	if f.filters.of(k).ids.n != 50 {
-		t.Errorf("the filter has %d", f.filters.of(k).ids.n)
+	filter, old, fresh := f.filters.of(k), []store.Message{{ID: "7"}}, []store.Message{{ID: "new"}}
+	for range 2 {
+		if f.allNew(filter, k, old) || !f.allNew(filter, k, fresh) || filter.upTo != f.journal.Position() {
+			t.Errorf("up to %x of %x: known %v, new %v", filter.upTo, f.journal.Position(), f.allNew(filter, k, old), f.allNew(filter, k, fresh))
+		}
+	}
+	if filter.ids.n != 50 {
+		t.Errorf("the filter has %d", filter.ids.n)
+	}
+	if err := f.journal.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if f.allNew(new(idFilter), k, fresh) {
+		t.Error("it is new, though the journal cannot be read")
 	}
 }
 
@@ -283,6 +295,9 @@ func TestRefusedBeforehand(t *testing.T) {
 	}
 	if _, err := set(store.Condition{}); err != nil {
 		t.Error(err)
+	}
+	if err := f.refused(&store.Op{Action: store.Set, Key: k}); err != nil {
+		t.Errorf("%v; want an attempt, which waits for the invalidation", err)
 	}
 	s.away = false
 	asked, err := set(store.Condition{})

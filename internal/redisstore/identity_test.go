@@ -217,6 +217,9 @@ func TestIdentityAfterReconnect(t *testing.T) {
 		}
 		return errors.Is(err, store.ErrWrongStore)
 	})
+	if err := s.Away(devSpace(t).Key("lead", keys.Org{}, keys.ID{})); err != nil {
+		t.Errorf("away: %v; want nothing: a write has to be asked for, to be told why", err)
+	}
 	if h := s.Health(); !h.Blocked || !strings.Contains(h.Problem, "wrong") {
 		t.Errorf("health %+v", h)
 	}
