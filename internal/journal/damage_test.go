@@ -170,6 +170,9 @@ func TestDamagedPending(t *testing.T) {
 		if !slices.Equal(got, left) {
 			t.Errorf("outstanding %x, want %x", got, left)
 		}
+		if waiting := h.Waiting(0, 99); len(waiting) != len(ps) || waiting[4].Position != ps[4] {
+			t.Errorf("waiting %+v, want %x", waiting, ps)
+		}
 		var each []Position
 		h.EachPending(func(o Outstanding) { each = append(each, o.Position) })
 		if !slices.Equal(each, left) {

@@ -136,6 +136,12 @@ func TestInvalidationEnds(t *testing.T) {
 	if len(got) != 3 || got[0].Key != other || got[1].Kind != Invalidation || got[1].Position != second.Position || got[2].Position != late.Position {
 		t.Errorf("outstanding %+v", got)
 	}
+	for i := range got {
+		got[i].Key = keys.Key{}
+	}
+	if all, one := j.Waiting(0, 9), j.Waiting(got[0].Position, 1); !slices.Equal(all, got) || !slices.Equal(one, got[1:2]) {
+		t.Errorf("waiting %+v, then %+v; outstanding %+v", all, one, got)
+	}
 	if rs := known(t, j, k); len(rs) != 1 || rs[0].Position != late.Position {
 		t.Errorf("known %v", rs)
 	}

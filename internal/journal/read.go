@@ -77,7 +77,7 @@ func (j *Journal) Outstanding(after Position, limit int) []Outstanding {
 		}
 		for i, p := range places {
 			after = p.pos
-			o := Outstanding{Position: p.pos, Kind: p.kind, Org: orgs[i], Assigned: p.assigned, Generation: p.generation}
+			o := p.outstanding(orgs[i])
 			if p.kind == Pending {
 				if p.seg.damages.has(p.off) {
 					continue
@@ -92,6 +92,21 @@ func (j *Journal) Outstanding(after Position, limit int) []Outstanding {
 		}
 	}
 	return out
+}
+
+// Waiting is Outstanding by the index alone: without keys, and with those that cannot
+// be read.
+func (j *Journal) Waiting(after Position, limit int) []Outstanding {
+	places, orgs := j.pendingAfter(after, limit)
+	out := make([]Outstanding, len(places))
+	for i, p := range places {
+		out[i] = p.outstanding(orgs[i])
+	}
+	return out
+}
+
+func (p place) outstanding(o keys.Org) Outstanding {
+	return Outstanding{Position: p.pos, Kind: p.kind, Org: o, Assigned: p.assigned, Generation: p.generation}
 }
 
 func (j *Journal) pendingAfter(after Position, limit int) (places []place, orgs []keys.Org) {
