@@ -212,7 +212,8 @@ type JournalOptions struct {
 	// it, as far as MaxBytes allow. Default 24 h.
 	Window time.Duration
 	// ReplayRate is the most operations a second with which Redis is brought up to
-	// date. Default 10,000.
+	// date. While Redis or the journal are slow there are fewer, but that alone does
+	// not make them less than 2,500. Default 10,000.
 	ReplayRate int
 }
 

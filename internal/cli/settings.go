@@ -94,7 +94,7 @@ var table = []group{
 		{env: "JACKCACHE_JOURNAL_WINDOW", value: span{time.Minute, jackcache.MaxTTL}, def: spanText(jackcache.DefaultJournalWindow),
 			help: "For how long back the journal can give Redis again what it lost, as far as its bytes allow."},
 		{env: "JACKCACHE_REPLAY_RATE", value: number{100, 1_000_000}, def: numberText(jackcache.DefaultReplayRate),
-			help: "The most operations a second with which Redis is brought up to date."},
+			help: "The most operations a second with which Redis is brought up to date. While Redis or the disk are slow there are fewer, so that live calls stay quick."},
 		{env: "JACKCACHE_RECLAIM_RATE", value: numberOrOff{number{100, 1_000_000}}, def: numberText(jackcache.DefaultReclaimRate),
 			help: "The most keys of Redis that are looked at in a second, in the background, to give back what invalidated organisations took. off or 0: it is kept until its life ends."},
 		{env: "JACKCACHE_LOCAL_BYTES", value: size{1 << 16, 1 << 40}, def: bytesText(jackcache.DefaultLocalBytes),

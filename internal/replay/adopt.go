@@ -328,7 +328,7 @@ func (r *Replayer) present(due []raised, failed map[keys.Org]error) (there, unre
 }
 
 func (r *Replayer) generationOf(o keys.Org) (uint64, error) {
-	if err := r.limit.Wait(r.ctx); err != nil {
+	if err := r.pace.question(r.ctx); err != nil {
 		return 0, err
 	}
 	ctx, cancel := context.WithTimeout(r.ctx, callTime)
@@ -437,7 +437,7 @@ func (r *Replayer) adoptRun(records run) ([]*journal.Record, error) {
 		op, err = r.latest(op)
 	}
 	if err == nil {
-		res, err = r.apply(op)
+		res, err = r.apply(op, len(records))
 	}
 	switch {
 	case poisoned(err):
@@ -465,7 +465,7 @@ func (r *Replayer) adoptRun(records run) ([]*journal.Record, error) {
 // since, or deleted, and did not know of the invalidation either, takes its place. That
 // one adopts it, too, and may be away; what was before it must not be seen again.
 func (r *Replayer) latest(op store.Op) (store.Op, error) {
-	if err := r.limit.Wait(r.ctx); err != nil {
+	if err := r.pace.question(r.ctx); err != nil {
 		return op, err
 	}
 	ctx, cancel := context.WithTimeout(r.ctx, callTime)

@@ -13,11 +13,9 @@ import (
 )
 
 const (
-	// together is how many records are written to the journal at a time: others wait
-	// for the end of that.
+	// together is how many records are read from the journal, or written to it, at a
+	// time: others wait for the end of that.
 	together = 64
-	// turns is how many organisations have their turn at a time.
-	turns = 8
 	// After so many refusals over so long a time a record is set aside: it is the
 	// record, and not the moment.
 	setAsideAfter = 8
@@ -33,7 +31,7 @@ func (r *Replayer) drain() {
 	defer tick.Stop()
 	var takers sync.WaitGroup
 	defer takers.Wait()
-	places := make(chan struct{}, turns)
+	lanes := newLanes()
 	var story outage
 	for {
 		select {
@@ -52,7 +50,9 @@ func (r *Replayer) drain() {
 			continue
 		}
 		r.queues.fill(r.j)
-		r.employ(&takers, places)
+		for _, l := range lanes {
+			r.employ(&takers, l)
+		}
 	}
 }
 
@@ -66,42 +66,10 @@ func (r *Replayer) reachable() bool {
 	return true
 }
 
-// employ starts as many to take turns as there are places and organisations with
-// something to do. It waits for nobody: an organisation whose operations hang
-// keeps one of them, and no other organisation.
-func (r *Replayer) employ(takers *sync.WaitGroup, places chan struct{}) {
-	for {
-		select {
-		case places <- struct{}{}:
-		default:
-			return
-		}
-		l, ps := r.queues.next(chunk, time.Now())
-		if l == nil {
-			<-places
-			return
-		}
-		takers.Go(func() {
-			defer func() { <-places }()
-			r.takeTurns(l, ps)
-		})
-	}
-}
-
-// takeTurns works on a part of what an organisation has to do, then on one of
-// another, until there is nothing.
-func (r *Replayer) takeTurns(l *line, ps []journal.Position) {
-	for l != nil && r.ctx.Err() == nil {
-		left, waits := r.turn(l, ps)
-		r.queues.put(l, left, waits, time.Now())
-		l, ps = r.queues.next(chunk, time.Now())
-	}
-}
-
 // turn applies pending records of one organisation and returns what is left. With
 // waits an invalidation is, which what comes after it must wait for.
 func (r *Replayer) turn(l *line, ps []journal.Position) (left []journal.Position, waits bool) {
-	rs, err := r.j.Read(ps...)
+	rs, err := r.read(ps)
 	if err != nil {
 		r.counts.trouble(fmt.Errorf("read the journal: %w", err))
 		return ps, true
@@ -119,6 +87,21 @@ func (r *Replayer) turn(l *line, ps []journal.Position) (left []journal.Position
 		return append(left, more...), waits
 	}
 	return r.apart(l, rs), false
+}
+
+// read reads pending records.
+func (r *Replayer) read(ps []journal.Position) (all []*journal.Record, err error) {
+	for part := range slices.Chunk(ps, together) {
+		err = r.pace.piece(func() error {
+			rs, err := r.j.Read(part...)
+			all = append(all, rs...)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
 }
 
 func positions(rs []*journal.Record) []journal.Position {
@@ -287,7 +270,7 @@ func (r *Replayer) applyPending(records run) ([]*journal.Record, error) {
 		return nil, nil
 	}
 	for range maxConflicts {
-		res, err := r.apply(op)
+		res, err := r.apply(op, len(records))
 		if err != nil {
 			return nil, err
 		}
@@ -419,5 +402,8 @@ func (r *Replayer) resolve(ps []journal.Position) {
 func (r *Replayer) append(rs ...*journal.Record) error {
 	ctx, cancel := context.WithTimeout(r.ctx, callTime)
 	defer cancel()
-	return r.j.Append(ctx, false, rs...)
+	start := time.Now()
+	err := r.j.Append(ctx, false, rs...)
+	r.pace.recorded(time.Since(start))
+	return err
 }

@@ -172,6 +172,30 @@ func TestFair(t *testing.T) {
 	}
 }
 
+// Who has little to do does not wait for the turns of all who have much, however slow
+// those are.
+func TestLittleGoesFirst(t *testing.T) {
+	inBubble(t, func(t *testing.T, x *instance) {
+		const orgs, each = 20, 600
+		x.s.serves(store.Down, nil)
+		for i := range each {
+			for o := range orgs {
+				x.accept(x.set(value(org(o), i), i))
+			}
+		}
+		x.s.is(func(call) fault { return fault{takes: 10 * time.Millisecond} })
+		x.s.serves(store.Up, nil)
+		x.within(5*time.Second, "some are applied", func() bool { return x.j.PendingCount() < (orgs-2)*each })
+		late := value(org(orgs), 1)
+		x.accept(x.set(late, 1))
+		x.within(200*time.Millisecond, "what comes later is applied", func() bool { return !x.j.HasPending(late) })
+		if got := x.j.PendingCount(); got < orgs*each/2 {
+			t.Errorf("only %d are pending: nothing was to be waited for", got)
+		}
+		x.settled(time.Minute)
+	})
+}
+
 // What is refused for good goes to a file after a while, as it was given; what
 // is refused to everybody, or for lack of room, waits for ever.
 func TestSetAside(t *testing.T) {

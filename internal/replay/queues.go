@@ -44,9 +44,9 @@ func newQueues() queues { return queues{lines: make(map[keys.Org]*line)} }
 
 // fill adds what became pending in the journal. One at a time may call it.
 func (q *queues) fill(j *journal.Journal) {
-	const page = 4096
+	const page = 512 // who writes to the journal waits for it
 	for {
-		news := j.Outstanding(q.last, page)
+		news := j.Waiting(q.last, page)
 		q.add(news)
 		if len(news) < page {
 			return
@@ -72,9 +72,9 @@ func (q *queues) add(news []journal.Outstanding) {
 	}
 }
 
-// next takes a line that has something to do now, with up to n positions of it;
-// nil: there is none.
-func (q *queues) next(n int, now time.Time) (*line, []journal.Position) {
+// next takes a line that has something to do now, but not more than most, with up to
+// n positions of it; nil: there is none.
+func (q *queues) next(n, most int, now time.Time) (*line, []journal.Position) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for range len(q.turn) {
@@ -88,7 +88,7 @@ func (q *queues) next(n int, now time.Time) (*line, []journal.Position) {
 			l.parked, l.waits = nil, false
 			slices.Sort(l.ready)
 		}
-		if len(l.ready) == 0 || l.waits {
+		if len(l.ready) == 0 || len(l.ready) > most || l.waits {
 			continue
 		}
 		taken := l.ready[:min(n, len(l.ready))]

@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/jackcache/jackcache/internal/clock"
 	"github.com/jackcache/jackcache/internal/journal"
 	"github.com/jackcache/jackcache/internal/keys"
@@ -50,19 +48,15 @@ type Options struct {
 }
 
 const (
-	// workers is how many operations of a chunk are under way at a time, and
-	// inFlight how many of all. Commands share trips; but a server does all that has
-	// arrived before it looks at who waits for an answer.
-	workers  = 4
-	inFlight = turns * workers
+	// workers is how many operations of a chunk are under way at a time: commands
+	// share trips.
+	workers = 4
 	// chunk is how many operations of one organisation are taken at a time, before
-	// another organisation has its turn.
-	chunk = 1024
+	// another organisation has its turn: one that has little to do waits for as many
+	// of all those before it.
+	chunk = 256
 	// callTime bounds one operation. Nobody waits for it.
 	callTime = 2 * time.Second
-	// burst is the share of a second's operations that may come at once: more would
-	// make those who wait for an answer wait behind them.
-	burst = 0.005
 	// retryFirst is the pause after a failure; it grows to retryMost.
 	retryFirst = 20 * time.Millisecond
 	retryMost  = 2 * time.Second
@@ -76,8 +70,7 @@ type Replayer struct {
 	opts  Options
 	j     *journal.Journal
 	store store.Shared // set by Start
-	limit *rate.Limiter
-	slots chan struct{} // operations under way
+	pace  *pace
 	// settling is held by the restoration that waits for calls to be recorded.
 	settling chan struct{}
 	aside    aside
@@ -101,8 +94,7 @@ type Replayer struct {
 func New(o Options) *Replayer {
 	r := &Replayer{
 		opts: o, j: o.Journal, kicked: make(chan struct{}, 1), aside: aside{path: o.SetAside},
-		limit:  rate.NewLimiter(rate.Limit(o.Rate), max(runMessages, int(float64(o.Rate)*burst))),
-		queues: newQueues(), adoption: newAdoption(), slots: make(chan struct{}, inFlight), settling: make(chan struct{}, 1),
+		pace: newPace(o.Rate), queues: newQueues(), adoption: newAdoption(), settling: make(chan struct{}, 1),
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	return r
@@ -150,25 +142,25 @@ func (r *Replayer) Identity() string { return r.j.Identity() }
 // Position implements store.Witness.
 func (r *Replayer) Position() store.Position { return r.j.Position() }
 
-// apply applies one operation to the store, and counts it.
-func (r *Replayer) apply(op store.Op) (store.Result, error) {
-	if err := r.limit.WaitN(r.ctx, max(1, min(len(op.Messages), r.limit.Burst()))); err != nil {
-		return store.Result{}, err
-	}
-	r.slots <- struct{}{}
-	defer func() { <-r.slots }()
-	ctx, cancel := context.WithTimeout(r.ctx, callTime)
-	defer cancel()
-	res, err := r.store.Apply(ctx, op)
+// apply applies one operation to the store, that of so many records, and counts it.
+func (r *Replayer) apply(op store.Op, records int) (res store.Result, err error) {
+	err = r.pace.operations(r.ctx, max(records, len(op.Messages)), func() (err error) {
+		ctx, cancel := context.WithTimeout(r.ctx, callTime)
+		defer cancel()
+		res, err = r.store.Apply(ctx, op)
+		return err
+	})
 	if err != nil {
 		return res, err
 	}
 	r.opts.Wrote(op.Key)
 	r.opts.Observed(op.Key.Org(), res)
-	r.counts.applied.Add(1)
+	r.counts.applied.Add(int64(records))
 	if res.Generation < op.Generation && !op.Key.Org().IsZero() {
 		// The store lost it: what was written under it must not outlive the next
 		// invalidation.
+		ctx, cancel := context.WithTimeout(r.ctx, callTime)
+		defer cancel()
 		_, err = r.store.RaiseGeneration(ctx, op.Key.Org(), op.Generation)
 	}
 	return res, err

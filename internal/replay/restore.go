@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -125,7 +126,11 @@ func (w *restoration) run() error {
 		return err
 	}
 	page := make([]*journal.Record, 0, batch)
+	read := 0
 	err := w.j.Scan(w.ctx, w.from, w.to, func(rec *journal.Record) error {
+		if read++; read%together == 0 {
+			runtime.Gosched() // those who are served go first
+		}
 		if !w.wanted(rec) {
 			return nil
 		}
@@ -158,7 +163,7 @@ func (w *restoration) applyLate() error {
 		if op.Action == store.Set && !w.opts.Now().Before(op.ExpiresAt) {
 			return nil
 		}
-		res, err := w.apply(op)
+		res, err := w.apply(op, 1)
 		if err == nil {
 			err = ahead(res)
 		}
@@ -175,7 +180,7 @@ func (w *restoration) applyOver() error {
 	return w.insist(len(all), func(i int) error {
 		ctx, cancel := context.WithTimeout(w.ctx, callTime)
 		defer cancel()
-		if err := w.limit.Wait(w.ctx); err != nil {
+		if err := w.pace.question(w.ctx); err != nil {
 			return err
 		}
 		_, _, exists, err := w.store.Bounds(ctx, all[i])
@@ -190,7 +195,7 @@ func (w *restoration) applyOver() error {
 			if rec.Kind != journal.Applied || sabotage.On("floor") {
 				continue
 			}
-			if _, err := w.apply(w.again(rec)); err != nil && !poisoned(err) {
+			if _, err := w.apply(w.again(rec), 1); err != nil && !poisoned(err) {
 				return err
 			}
 		}
@@ -232,7 +237,7 @@ func (w *restoration) raiseAll() error {
 		}
 	}
 	return w.insist(len(orgs), func(i int) error {
-		if err := w.limit.Wait(w.ctx); err != nil {
+		if err := w.pace.question(w.ctx); err != nil {
 			return err
 		}
 		ctx, cancel := context.WithTimeout(w.ctx, callTime)
@@ -300,7 +305,7 @@ func (w *restoration) applyAgain(records run) error {
 		w.passed(op)
 		return nil
 	}
-	res, err := w.apply(op)
+	res, err := w.apply(op, len(records))
 	switch {
 	case poisoned(err):
 		// What is refused for good must not keep the others away. It stays in the
