@@ -54,7 +54,7 @@ const (
 	// chunk is how many operations of one organisation are taken at a time, before
 	// another organisation has its turn: one that has little to do waits for as many
 	// of all those before it.
-	chunk = 256
+	chunk = 512
 	// callTime bounds one operation. Nobody waits for it.
 	callTime = 2 * time.Second
 	// retryFirst is the pause after a failure; it grows to retryMost.
