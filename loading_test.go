@@ -75,6 +75,7 @@ func withKind(t *testing.T, server *redistest.Server, n int, k jackcache.AnyKind
 // What has expired in Redis is given while the loader is slow or fails, and not after
 // it was deleted, invalidated or forgotten, by whichever instance.
 func TestStaleAfterItsLife(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	server := redistest.Start(t)
 	k := jackcache.NewKind[car](jackcache.KindOptions{
 		Name: "car", ID: jackcache.PhoneID, TTL: 500 * time.Millisecond, ServeStale: true, StaleFor: time.Minute, SoftTimeout: 50 * time.Millisecond,

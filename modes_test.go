@@ -57,6 +57,7 @@ func clusterOptions(c *redistest.Cluster) jackcache.RedisOptions {
 
 // What holds for two instances over one server holds over every deployment.
 func TestEveryDeployment(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	for _, d := range deployments {
 		t.Run(d.name, func(t *testing.T) {
 			redis := d.start(t)

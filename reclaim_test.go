@@ -36,6 +36,7 @@ func keysOf(t *testing.T, servers []*redistest.Server, orgs ...string) (n int) {
 // all of them; nothing of others goes, and nothing that is written after Invalidate
 // returned, by whomever.
 func TestReclaim(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	cl := redistest.StartCluster(t, redistest.ClusterOptions{Replicas: -1})
 	server := redistest.Start(t)
 	for name, place := range map[string]struct {
@@ -127,6 +128,7 @@ func TestReclaim(t *testing.T) {
 
 // While Redis is away it waits, and what was invalidated then is given back afterwards.
 func TestReclaimWaitsForRedis(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	server := redistest.Start(t)
 	a := instance(t, server, slow)
 	ctx, org := t.Context(), a.Cache.Org("one")
@@ -196,6 +198,7 @@ func BenchmarkReclaim(b *testing.B) {
 
 // What a Clear that is not seen by all leaves behind is given back in the background.
 func TestReclaimAfterUnseenClear(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	server := redistest.Start(t)
 	a := instance(t, server, slow)
 	org := a.Cache.Org("org-1")

@@ -50,6 +50,7 @@ func callsIn(t testing.TB, stats, command string) int {
 // their copies, does not expire, and costs a handful of commands for each TTL. Once
 // nobody reads it, it goes.
 func TestSliding(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	const (
 		ttl  = 4 * time.Second
 		ttls = 3
@@ -326,6 +327,7 @@ func TestSlidingOutage(t *testing.T) {
 
 // The embedded store and values that stay in the process keep the same rules.
 func TestSlidingWithoutRedis(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	const ttl = time.Second
 	shared := session(ttl, 0)
 	local := jackcache.NewKind[string](jackcache.KindOptions{Name: "here", TTL: ttl, Sliding: true, LocalOnly: true})

@@ -52,208 +52,27 @@ local function answer(status, v, current, conflict)
     conflict or '', unpack(placed)}
 end
 
--- Step 1.
-local function ms(order) return tonumber(string.sub(order, 1, 12), 16) or 0 end
--- A version may be ahead of what is stored, if not of the time: a clock that was
--- wrong must not lock a conversation.
-if ms(version) - ARGV[13] > math.max(now, ms(highest), ms(floor)) then
-  return answer('ahead', '')
-end
--- What is over joins a life that others prolonged, and a Replace that has to be
--- remembered still says what has gone.
-local onlyFloor = false
-if expires > 0 and expires <= now and (live or expiresAt <= now or generation > stored) then
-  if live or not replace or keep == 0 then
-    return answer('expired', '')
-  end
-  onlyFloor = true
-end
-
--- known[id] is a list of {order, digest}, lowest order first. emptied means that
--- list and ids of before are to be deleted.
-local known, emptied, pristine = {}, false, not state[4]
-local function empty()
-  emptied, known, trimmedTo, highest, bytes = true, {}, '', '', 0
-end
-local function entries(text)
-  local list = {}
-  for at = 1, #text, ENTRY do
-    list[#list + 1] = {string.sub(text, at, at + 23), string.sub(text, at + 24, at + 39)}
-  end
-  return list
-end
-for i = 0, count - 1 do
-  local text = state[HEADERS + 1 + i]
-  if text then known[ARGV[FIRST + i * STRIDE + 1]] = entries(text) end
-end
-if expiresAt > 0 and expiresAt <= now then
-  if keepUntil <= now then floor = '' end
-  empty()
-  epoch, expiresAt = now, 0
-elseif next(known) and redis.call('EXISTS', list) == 0 then
-  empty() -- somebody else deleted the list
-end
-
--- Step 2.
-local raised = replace and version > floor
-local promoted = false
-if generation < stored or onlyFloor then
-  if live then
-    return answer('stale', '', integer(stored))
-  end
-  for i = 1, count do placed[i] = 'x' .. string.sub(ARGV[FIRST + (i - 1) * STRIDE], 1, 24) end
-  if not raised then
-    return answer('unchanged', '')
-  end
-  count = 0
-elseif generation > stored then
-  promoted = not pristine
-  empty()
-  epoch = now
-end
-if not onlyFloor then
-  stored = math.max(stored, generation)
-end
-
--- Step 3.
-local function at(i) return string.sub(ARGV[FIRST + i * STRIDE], 1, 24) end
-if live then
-  local exceed = version < floor and floor or ''
-  if replace and version < string.sub(highest, 1, 20) and highest > exceed then
-    exceed = highest
-  end
-  for i = 0, count - 1 do
-    if not replace and at(i) <= trimmedTo and trimmedTo > exceed then exceed = trimmedTo end
-  end
-  if exceed ~= '' then
-    return answer('superseded', string.sub(exceed, 1, 20))
-  end
-end
-
--- Step 4.
-local conflicts = 0
-local newFloor = raised and version or floor
-for i = 0, count - 1 do
-  local id, digest = ARGV[FIRST + i * STRIDE + 1], ARGV[FIRST + i * STRIDE + 2]
-  for _, e in ipairs(known[id] or {}) do
-    if e[1] >= newFloor and e[2] ~= digest then
-      if live then
-        return answer('conflict', '', nil, id)
-      end
-      conflicts = conflicts + 1
-      break
-    end
-  end
-end
-
--- The end of the list from the lowest order that will be touched: tail[order]
--- is the rest of the message. It is loaded once, or not at all.
+-- What is decided: emptied means that list and ids of before are to be deleted,
+-- raised that the floor is higher, onlyFloor that nothing else changes, promoted that
+-- the generation is new; push comes to the end of the list, or the list from an order
+-- on becomes tail, if that is loaded.
+local emptied, pristine, raised, onlyFloor, promoted, changed = false, not state[4], false, false, false, false
 local tail, loaded, tailBytes, tailCount = {}, false, 0, 0
-local function loadTail(lowest)
-  loaded = true
-  if emptied then return end
-  local size, chunk = 32, nil
-  repeat
-    chunk = redis.call('LRANGE', list, -size, -1)
-    local whole = #chunk < size
-    size = size * 8
-  until whole or string.sub(chunk[1], 1, 24) < lowest
-  for _, element in ipairs(chunk) do
-    local order = string.sub(element, 1, 24)
-    if order >= lowest then
-      tail[order] = string.sub(element, 25)
-      tailBytes = tailBytes + #element
-      tailCount = tailCount + 1
-    end
-  end
-end
-
-local arrival = lastArrival
-local function nextArrival()
-  arrival = math.max(arrival + 1, micros)
-  return integer(arrival)
-end
--- The rest of a message is flags|generation|arrival|id|payload.
-local function arrivedNow(rest)
-  return (string.gsub(rest, '^([^|]*|[^|]*|)%d+', '%1' .. nextArrival()))
-end
-
+local conflicts = 0
+local push, inserted, moved = {}, 0, false
 -- writes and drops are the fields of the hash to set and to delete.
 local writes, drops = {}, {}
 local function set(field, value)
   writes[#writes + 1] = field
   writes[#writes + 1] = value
 end
-local function save(id, list)
-  known[id] = list
-  local text = {}
-  for i, e in ipairs(list) do text[i] = e[1] .. e[2] end
-  if #list == 0 then
-    drops[#drops + 1] = 'i:' .. id
-  else
-    set('i:' .. id, table.concat(text))
-  end
+local arrival = lastArrival
+local function nextArrival()
+  arrival = math.max(arrival + 1, micros)
+  return integer(arrival)
 end
-local function has(list, digest)
-  for _, e in ipairs(list) do
-    if e[2] == digest then return true end
-  end
-  return false
-end
-
--- Step 5.
-local changed = raised
-if raised then
-  floor = version
-  if highest == '' or string.sub(highest, 1, 20) < version then
-    empty()
-  elseif not emptied then
-    loadTail('')
-    local all = redis.call('HGETALL', meta)
-    local aside = {}
-    for i = 1, #all, 2 do
-      if string.sub(all[i], 1, 2) == 's:' then aside[all[i]] = all[i + 1] end
-    end
-    for i = 1, #all, 2 do
-      if string.sub(all[i], 1, 2) == 'i:' then
-        local id, before, after = string.sub(all[i], 3), entries(all[i + 1]), {}
-        for _, e in ipairs(before) do
-          if e[1] >= floor then after[#after + 1] = e end
-        end
-        if #after < #before then
-          local first = before[1]
-          if first[1] < floor then
-            local rest = tail[first[1]]
-            tail[first[1]] = nil
-            local heir = after[1]
-            if heir then
-              local name = 's:' .. heir[2] .. ':' .. id
-              local content = heir[2] == first[2] and rest or aside[name]
-              if content and not tail[heir[1]] then
-                tail[heir[1]] = arrivedNow(content)
-              else
-                after = {}
-              end
-              if heir[2] ~= first[2] then
-                drops[#drops + 1] = name
-                if rest and has(after, first[2]) then set('s:' .. first[2] .. ':' .. id, rest) end
-              end
-            end
-          end
-          for _, e in ipairs(before) do
-            if not has(after, e[2]) and aside['s:' .. e[2] .. ':' .. id] then
-              drops[#drops + 1] = 's:' .. e[2] .. ':' .. id
-            end
-          end
-          save(id, after)
-        end
-      end
-    end
-  end
-end
-
--- Step 6. Messages that are new and above everything go straight to the end.
-local push, inserted, moved = {}, 0, false
+local function ms(order) return tonumber(string.sub(order, 1, 12), 16) or 0 end
+local function at(i) return string.sub(ARGV[FIRST + i * STRIDE], 1, 24) end
 local function head(i) return ARGV[FIRST + i * STRIDE] end
 local function rest(i)
   return string.sub(head(i), 25) .. '|' .. ARGV[4] .. '|' .. nextArrival() .. '|'
@@ -269,106 +88,311 @@ local function older(order)
 end
 local function place(letter, order) placed[#placed + 1] = letter .. order end
 
-local function insert(i, order, id, digest)
-  if loaded then
-    tail[order] = rest(i)
-  else
-    push[#push + 1] = order .. rest(i)
-    bytes = bytes + #push[#push]
-  end
-  save(id, {{order, digest}})
-  inserted = inserted + 1
-  older(order)
-  if order > highest then highest = order end
-  place('n', order)
-end
-
-local function remember(id, list, order, digest)
-  local position = 1
-  while list[position] and list[position][1] < order do position = position + 1 end
-  table.insert(list, position, {order, digest})
-  if #list > MAXORDERS then
-    local gone = table.remove(list, MAXORDERS)
-    if not has(list, gone[2]) then drops[#drops + 1] = 's:' .. gone[2] .. ':' .. id end
-  end
-  if order > highest then highest = order end
-end
-
-local function dropped(order)
-  return string.sub(order, 1, 20) < floor or order <= trimmedTo
-end
-if not loaded then
-  -- Messages that do not simply come one after the other at the end, and ids
-  -- that move to a lower order, need the list from there on.
-  local lowest, latest, ascending = nil, highest, true
-  for i = 0, count - 1 do
-    local order, list = at(i), known[ARGV[FIRST + i * STRIDE + 1]]
-    if not dropped(order) and not (list and (list[1][1] <= trimmedTo or list[1][1] <= order)) then
-      if not lowest or order < lowest then lowest = order end
-      if list or order <= latest then ascending = false end
-      latest = order
-    end
-  end
-  if not ascending then loadTail(lowest) end
-end
-
+-- Nearly always messages that are new and above everything come to a conversation that
+-- goes on: none of the steps up to 6 changes anything but its end.
+local plain = not replace and count > 0 and generation == stored and not pristine and expiresAt > now
+  and (expires == 0 or expires > now) and ms(version) - ARGV[13] <= now and version >= floor
+local latest, ids = highest, {} -- what was trimmed is lower
 for i = 0, count - 1 do
-  local order, id, digest = at(i), ARGV[FIRST + i * STRIDE + 1], ARGV[FIRST + i * STRIDE + 2]
-  local list = known[id]
-  local first = list and list[1]
-  local there = false
-  for _, e in ipairs(list or {}) do
-    if e[1] == order then there = true end
-  end
-  if dropped(order) then
-    place('x', order)
-  elseif there then
-    place('d', first[1])
-  elseif not first then
-    if not tail[order] then
-      insert(i, order, id, digest)
-    elseif live then
-      return answer('conflict', '', nil, id)
-    else
-      place('x', order)
-    end
-  elseif first[1] <= trimmedTo then
-    place('d', first[1])
-  elseif order > first[1] then
-    local news = digest ~= first[2] and not has(list, digest)
-    remember(id, list, order, digest)
-    if news and has(list, digest) then
-      set('s:' .. digest .. ':' .. id, rest(i))
-    end
-    save(id, list)
-    place('d', list[1][1])
-  else
-    if tail[order] and live then
-      return answer('conflict', '', nil, id)
-    elseif tail[order] then
-      place('x', order)
-    else
-      local old = tail[first[1]]
-      tail[first[1]] = nil
-      if digest == first[2] then
-        tail[order] = old
-      else
-        tail[order] = rest(i)
-        if old then set('s:' .. first[2] .. ':' .. id, old) end
-        if has(list, digest) then drops[#drops + 1] = 's:' .. digest .. ':' .. id end
-      end
-      remember(id, list, order, digest)
-      save(id, list)
-      place('d', order)
-      moved = true
-      older(order)
-    end
-  end
+  local order, id = at(i), ARGV[FIRST + i * STRIDE + 1]
+  if order <= latest or order < floor or state[HEADERS + 1 + i] or ids[id] then plain = false end
+  latest, ids[id] = order, true
 end
-changed = changed or inserted > 0 or moved
+if plain then
+  for i = 0, count - 1 do
+    local order = at(i)
+    push[i + 1] = order .. rest(i)
+    bytes = bytes + #push[i + 1]
+    set(fields[HEADERS + 1 + i], order .. ARGV[FIRST + i * STRIDE + 2])
+    older(order)
+    place('n', order)
+  end
+  highest, inserted, changed = latest, count, true
+else
+  -- Step 1.
+  -- A version may be ahead of what is stored, if not of the time: a clock that was
+  -- wrong must not lock a conversation.
+  if ms(version) - ARGV[13] > math.max(now, ms(highest), ms(floor)) then
+    return answer('ahead', '')
+  end
+  -- What is over joins a life that others prolonged, and a Replace that has to be
+  -- remembered still says what has gone.
+  if expires > 0 and expires <= now and (live or expiresAt <= now or generation > stored) then
+    if live or not replace or keep == 0 then
+      return answer('expired', '')
+    end
+    onlyFloor = true
+  end
 
-if not changed and not promoted and #writes == 0 then
-  return answer('unchanged', '')
+  -- known[id] is a list of {order, digest}, lowest order first.
+  local known = {}
+  local function empty()
+    emptied, known, trimmedTo, highest, bytes = true, {}, '', '', 0
+  end
+  local function entries(text)
+    local list = {}
+    for at = 1, #text, ENTRY do
+      list[#list + 1] = {string.sub(text, at, at + 23), string.sub(text, at + 24, at + 39)}
+    end
+    return list
+  end
+  for i = 0, count - 1 do
+    local text = state[HEADERS + 1 + i]
+    if text then known[ARGV[FIRST + i * STRIDE + 1]] = entries(text) end
+  end
+  if expiresAt > 0 and expiresAt <= now then
+    if keepUntil <= now then floor = '' end
+    empty()
+    epoch, expiresAt = now, 0
+  elseif next(known) and redis.call('EXISTS', list) == 0 then
+    empty() -- somebody else deleted the list
+  end
+
+  -- Step 2.
+  raised = replace and version > floor
+  if generation < stored or onlyFloor then
+    if live then
+      return answer('stale', '', integer(stored))
+    end
+    for i = 1, count do placed[i] = 'x' .. string.sub(ARGV[FIRST + (i - 1) * STRIDE], 1, 24) end
+    if not raised then
+      return answer('unchanged', '')
+    end
+    count = 0
+  elseif generation > stored then
+    promoted = not pristine
+    empty()
+    epoch = now
+  end
+  if not onlyFloor then
+    stored = math.max(stored, generation)
+  end
+
+  -- Step 3.
+  if live then
+    local exceed = version < floor and floor or ''
+    if replace and version < string.sub(highest, 1, 20) and highest > exceed then
+      exceed = highest
+    end
+    for i = 0, count - 1 do
+      if not replace and at(i) <= trimmedTo and trimmedTo > exceed then exceed = trimmedTo end
+    end
+    if exceed ~= '' then
+      return answer('superseded', string.sub(exceed, 1, 20))
+    end
+  end
+
+  -- Step 4.
+  local newFloor = raised and version or floor
+  for i = 0, count - 1 do
+    local id, digest = ARGV[FIRST + i * STRIDE + 1], ARGV[FIRST + i * STRIDE + 2]
+    for _, e in ipairs(known[id] or {}) do
+      if e[1] >= newFloor and e[2] ~= digest then
+        if live then
+          return answer('conflict', '', nil, id)
+        end
+        conflicts = conflicts + 1
+        break
+      end
+    end
+  end
+
+  -- The end of the list from the lowest order that will be touched: tail[order]
+  -- is the rest of the message. It is loaded once, or not at all.
+  local function loadTail(lowest)
+    loaded = true
+    if emptied then return end
+    local size, chunk = 32, nil
+    repeat
+      chunk = redis.call('LRANGE', list, -size, -1)
+      local whole = #chunk < size
+      size = size * 8
+    until whole or string.sub(chunk[1], 1, 24) < lowest
+    for _, element in ipairs(chunk) do
+      local order = string.sub(element, 1, 24)
+      if order >= lowest then
+        tail[order] = string.sub(element, 25)
+        tailBytes = tailBytes + #element
+        tailCount = tailCount + 1
+      end
+    end
+  end
+
+  -- The rest of a message is flags|generation|arrival|id|payload.
+  local function arrivedNow(rest)
+    return (string.gsub(rest, '^([^|]*|[^|]*|)%d+', '%1' .. nextArrival()))
+  end
+
+  local function save(id, list)
+    known[id] = list
+    local text = {}
+    for i, e in ipairs(list) do text[i] = e[1] .. e[2] end
+    if #list == 0 then
+      drops[#drops + 1] = 'i:' .. id
+    else
+      set('i:' .. id, table.concat(text))
+    end
+  end
+  local function has(list, digest)
+    for _, e in ipairs(list) do
+      if e[2] == digest then return true end
+    end
+    return false
+  end
+
+  -- Step 5.
+  changed = raised
+  if raised then
+    floor = version
+    if highest == '' or string.sub(highest, 1, 20) < version then
+      empty()
+    elseif not emptied then
+      loadTail('')
+      local all = redis.call('HGETALL', meta)
+      local aside = {}
+      for i = 1, #all, 2 do
+        if string.sub(all[i], 1, 2) == 's:' then aside[all[i]] = all[i + 1] end
+      end
+      for i = 1, #all, 2 do
+        if string.sub(all[i], 1, 2) == 'i:' then
+          local id, before, after = string.sub(all[i], 3), entries(all[i + 1]), {}
+          for _, e in ipairs(before) do
+            if e[1] >= floor then after[#after + 1] = e end
+          end
+          if #after < #before then
+            local first = before[1]
+            if first[1] < floor then
+              local rest = tail[first[1]]
+              tail[first[1]] = nil
+              local heir = after[1]
+              if heir then
+                local name = 's:' .. heir[2] .. ':' .. id
+                local content = heir[2] == first[2] and rest or aside[name]
+                if content and not tail[heir[1]] then
+                  tail[heir[1]] = arrivedNow(content)
+                else
+                  after = {}
+                end
+                if heir[2] ~= first[2] then
+                  drops[#drops + 1] = name
+                  if rest and has(after, first[2]) then set('s:' .. first[2] .. ':' .. id, rest) end
+                end
+              end
+            end
+            for _, e in ipairs(before) do
+              if not has(after, e[2]) and aside['s:' .. e[2] .. ':' .. id] then
+                drops[#drops + 1] = 's:' .. e[2] .. ':' .. id
+              end
+            end
+            save(id, after)
+          end
+        end
+      end
+    end
+  end
+
+  -- Step 6. Messages that are new and above everything go straight to the end.
+  local function insert(i, order, id, digest)
+    if loaded then
+      tail[order] = rest(i)
+    else
+      push[#push + 1] = order .. rest(i)
+      bytes = bytes + #push[#push]
+    end
+    save(id, {{order, digest}})
+    inserted = inserted + 1
+    older(order)
+    if order > highest then highest = order end
+    place('n', order)
+  end
+
+  local function remember(id, list, order, digest)
+    local position = 1
+    while list[position] and list[position][1] < order do position = position + 1 end
+    table.insert(list, position, {order, digest})
+    if #list > MAXORDERS then
+      local gone = table.remove(list, MAXORDERS)
+      if not has(list, gone[2]) then drops[#drops + 1] = 's:' .. gone[2] .. ':' .. id end
+    end
+    if order > highest then highest = order end
+  end
+
+  local function dropped(order)
+    return string.sub(order, 1, 20) < floor or order <= trimmedTo
+  end
+  if not loaded then
+    -- Messages that do not simply come one after the other at the end, and ids
+    -- that move to a lower order, need the list from there on.
+    local lowest, latest, ascending = nil, highest, true
+    for i = 0, count - 1 do
+      local order, list = at(i), known[ARGV[FIRST + i * STRIDE + 1]]
+      if not dropped(order) and not (list and (list[1][1] <= trimmedTo or list[1][1] <= order)) then
+        if not lowest or order < lowest then lowest = order end
+        if list or order <= latest then ascending = false end
+        latest = order
+      end
+    end
+    if not ascending then loadTail(lowest) end
+  end
+
+  for i = 0, count - 1 do
+    local order, id, digest = at(i), ARGV[FIRST + i * STRIDE + 1], ARGV[FIRST + i * STRIDE + 2]
+    local list = known[id]
+    local first = list and list[1]
+    local there = false
+    for _, e in ipairs(list or {}) do
+      if e[1] == order then there = true end
+    end
+    if dropped(order) then
+      place('x', order)
+    elseif there then
+      place('d', first[1])
+    elseif not first then
+      if not tail[order] then
+        insert(i, order, id, digest)
+      elseif live then
+        return answer('conflict', '', nil, id)
+      else
+        place('x', order)
+      end
+    elseif first[1] <= trimmedTo then
+      place('d', first[1])
+    elseif order > first[1] then
+      local news = digest ~= first[2] and not has(list, digest)
+      remember(id, list, order, digest)
+      if news and has(list, digest) then
+        set('s:' .. digest .. ':' .. id, rest(i))
+      end
+      save(id, list)
+      place('d', list[1][1])
+    else
+      if tail[order] and live then
+        return answer('conflict', '', nil, id)
+      elseif tail[order] then
+        place('x', order)
+      else
+        local old = tail[first[1]]
+        tail[first[1]] = nil
+        if digest == first[2] then
+          tail[order] = old
+        else
+          tail[order] = rest(i)
+          if old then set('s:' .. first[2] .. ':' .. id, old) end
+          if has(list, digest) then drops[#drops + 1] = 's:' .. digest .. ':' .. id end
+        end
+        remember(id, list, order, digest)
+        save(id, list)
+        place('d', order)
+        moved = true
+        older(order)
+      end
+    end
+  end
+  changed = changed or inserted > 0 or moved
+
+  if not changed and not promoted and #writes == 0 then
+    return answer('unchanged', '')
+  end
 end
 
 -- Everything is decided: write.
