@@ -30,6 +30,7 @@ func testLives(t *testing.T, s *suite) {
 		{"what is merged was created before", s.creationReturns},
 		{"floors outlive messages", s.floorIsKept},
 		{"floors are kept by clears of nothing", s.floorOfNothing},
+		{"a life begins anew above a floor", s.newLifeAboveFloor},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -269,4 +270,18 @@ func (s *suite) floorOfNothing(t *testing.T) {
 	}
 	s.must(t, appendOp(k, v[2], msg("a", "hi")), store.Applied)
 	s.wantMessages(t, k, "a")
+}
+
+func (s *suite) newLifeAboveFloor(t *testing.T) {
+	k, v := s.newConversation(t), s.versions(2)
+	const bound = 10 * time.Minute
+	replace := lived(replaceOp(k, v[0], msg("a", "hi")), shortLife)
+	replace.Keep = life
+	s.awaitMessagesExpiry(t, k, s.must(t, replace, store.Applied).ExpiresAt)
+	op := lived(appendOp(k, v[1], msg("b", "hi")), life)
+	op.MaxLife = bound
+	if res := s.must(t, op, store.Applied); !near(res.ExpiresAt, res.StoreTime.Add(bound)) {
+		t.Errorf("expires at %v, want %v after %v", res.ExpiresAt, bound, res.StoreTime)
+	}
+	s.wantMessages(t, k, "b")
 }

@@ -32,6 +32,9 @@ func (s *suite) expiredMessages(t *testing.T) {
 		op.Mode = store.Live
 		s.must(t, op, store.Expired)
 	}
+	live := s.past(t, appendOp(k, v[1], msg("d", "hi")))
+	live.Mode = store.Live
+	s.must(t, live, store.Expired) // which others do not prolong, either
 	s.must(t, appendOp(k, v[2], msg("e", "hi")), store.Applied)
 	s.wantMessages(t, k, "a", "e")
 }
@@ -144,5 +147,14 @@ func (s *suite) creationReturns(t *testing.T) {
 		if res := s.must(t, last, store.Applied); !near(res.ExpiresAt, end(older)) {
 			t.Errorf("%s: expires at %v, want %v", name, res.ExpiresAt, end(older))
 		}
+	}
+	// What comes above all that is stored may be of before the creation, too.
+	k := s.newConversation(t)
+	s.must(t, lived(appendOp(k, older, msg("a", "hi")), time.Minute), store.Applied)
+	s.must(t, bounded(appendOp(k, old, msg("b", "hi")), time.Minute), store.Applied)
+	last := lived(appendOp(k, s.clock.Now(), msg("last", "hi")), life)
+	last.MaxLife = bound
+	if res := s.must(t, last, store.Applied); !near(res.ExpiresAt, end(old)) {
+		t.Errorf("created now: expires at %v, want %v", res.ExpiresAt, end(old))
 	}
 }
