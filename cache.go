@@ -129,7 +129,6 @@ func (c *Cache) openShared(ctx context.Context, cfg *engine.Config, record *data
 			Journal: c.journal, Shared: shared,
 			Budget: c.opts.Budget, Patience: time.Duration(float64(c.opts.Budget) * writeShare),
 			Optional: c.opts.Journal.Mode == JournalOptional, Kick: c.replay.Kick, Look: c.replay.Look,
-			Adopting: c.replay.Adopting,
 		}
 	}
 	return nil

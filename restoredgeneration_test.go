@@ -77,46 +77,6 @@ func TestConditionalWhileAnInvalidationIsRestored(t *testing.T) {
 	}
 }
 
-// What was written while an invalidation was lost is read by who wrote it, though it
-// cannot be applied again yet: as while Redis is away.
-func TestReadWhileItCannotBeAppliedAgain(t *testing.T) {
-	s := redistest.Start(t)
-	u := newUnawareness(t, jackcache.RedisOptions{Addrs: []string{s.Addr()}})
-	ctx := t.Context()
-	b := u.open("b")
-	o := b.Cache.Org("org-1")
-	u.writes(b, "first")
-	g := now()
-	u.must(second(b.Kinds.PhoneToLead.Set(ctx, o, phone(1), assistant.Lead{LeadID: "after"})))
-	u.writes(b, "after")
-	u.restores(s, g)
-	if _, err := s.Do("CLIENT", "PAUSE", "60000", "WRITE"); err != nil {
-		t.Fatal(err)
-	}
-	reads := func() (ok, whole bool) {
-		l, err := b.Kinds.PhoneToLead.Get(ctx, o, phone(1))
-		if err == nil && l.LeadID != "after" || errors.Is(err, jackcache.ErrNotFound) {
-			t.Fatalf("value %q, %v", l.LeadID, err)
-		}
-		got, failed := chat(b).Messages(ctx, jackcache.ReadOptions{})
-		if failed == nil && (len(got.Messages) != 1 || got.Messages[0].ID != "after") {
-			t.Fatalf("messages %v", got.Messages)
-		}
-		return err == nil && failed == nil, got.Complete
-	}
-	eventually(t, 20*time.Second, "it is read while it cannot be applied", func() bool {
-		ok, _ := reads()
-		return ok
-	})
-	if _, err := s.Do("CLIENT", "UNPAUSE"); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, 20*time.Second, "it is read from redis", func() bool {
-		ok, whole := reads()
-		return ok && whole
-	})
-}
-
 // What was loaded while the author of a value is away does not take its place.
 func TestLoadedWhileAnInvalidationIsRestored(t *testing.T) {
 	s := redistest.Start(t)

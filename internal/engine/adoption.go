@@ -106,33 +106,3 @@ func (e *Engine) adopted(ctx context.Context, k keys.Key, begun outset) (again b
 		return false, fmt.Errorf("%w: what was written while an invalidation was lost is being applied: %w", store.ErrUnavailable, err)
 	}
 }
-
-// whileAdopted is recall where the store has answered, and failed says that what this
-// instance has written is not adopted yet.
-func (e *Engine) whileAdopted(k keys.Key, begun outset, r seenValue, failed error) (seenValue, error) {
-	was := e.past(k.Org())
-	if !was.adopting {
-		return r, failed // whether there is anything is not known
-	}
-	got, err := e.recall(k, begun, r, failed)
-	if err != nil || e.known(k.Org()) != was.generation {
-		return r, failed
-	}
-	return got, nil
-}
-
-// logWhileAdopted is whileAdopted for a conversation.
-func (e *Engine) logWhileAdopted(ctx context.Context, k keys.Key, last int, log Log, failed error) (Log, error) {
-	was := e.past(k.Org())
-	if !was.adopting {
-		return log, failed
-	}
-	got, err := e.fromView(ctx, k, last, log, nil)
-	if err != nil || !got.Partial || e.known(k.Org()) != was.generation {
-		return log, failed
-	}
-	if !e.journal.HasPending(k) {
-		got.Source = FromStale
-	}
-	return got, nil
-}

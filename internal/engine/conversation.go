@@ -148,9 +148,7 @@ func (e *Engine) askedLog(ctx context.Context, k keys.Key, last int) (log Log, e
 		}
 		again = answered && e.overtaken(k.Org(), begun)
 		if answered && err == nil && !again {
-			if again, err = e.adopted(ctx, k, begun); err != nil {
-				log, err = e.logWhileAdopted(ctx, k, last, log, err)
-			}
+			again, err = e.adopted(ctx, k, begun)
 		}
 	}
 	if err != nil {

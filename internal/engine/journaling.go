@@ -25,8 +25,8 @@ var (
 )
 
 // Journaling says how writes are kept until the shared store has them, and for
-// the case that it loses them. Journal, Shared, Budget, Patience, Kick,
-// Look and Adopting are required.
+// the case that it loses them. Journal, Shared, Budget, Patience, Kick and
+// Look are required.
 type Journaling struct {
 	Journal *journal.Journal
 	// Shared is the Store of the Config.
@@ -44,9 +44,6 @@ type Journaling struct {
 	// learned before the call adopted. ErrUnavailable: whether there is anything cannot
 	// be found out.
 	Look func(context.Context, keys.Org) error
-	// Adopting reports whether the generation of an organisation is known to have been
-	// lost and restored, and what it adopts is not all recorded under it yet.
-	Adopting func(keys.Org, uint64) bool
 }
 
 // refuseFor is how long a journal that failed is not tried again by writes that

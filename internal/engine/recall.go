@@ -66,7 +66,7 @@ func (o outset) counts(r *journal.Record) bool {
 
 // knownOf returns what the journal knows of a key and is not invalidated.
 func (e *Engine) knownOf(k keys.Key) ([]*journal.Record, error) {
-	rs, was, err := e.recorded(k)
+	rs, err := e.journal.Known(k)
 	if err != nil || len(rs) == 0 {
 		return nil, err
 	}
@@ -76,35 +76,11 @@ func (e *Engine) knownOf(k keys.Key) ([]*journal.Record, error) {
 			applied = r.Op.Version
 		}
 	}
-	rs = slices.DeleteFunc(rs, func(r *journal.Record) bool {
+	was := e.past(k.Org())
+	return slices.DeleteFunc(rs, func(r *journal.Record) bool {
 		// A value that was written before another one does not come back by waiting.
 		return was.has(r) || r.Kind == journal.Pending && r.Op.Action == store.Set && r.Op.Version.Compare(applied) < 0
-	})
-	for _, r := range rs {
-		if r.Kind == journal.Applied {
-			r.Op.Generation = max(r.Op.Generation, was.generation) // what is adopted
-		}
-	}
-	return rs, nil
-}
-
-// recorded returns what the journal has of a key, and what does not count of that.
-func (e *Engine) recorded(k keys.Key) (rs []*journal.Record, was past, err error) {
-	for {
-		before := e.past(k.Org())
-		rs, _, err = e.recordedAfter(k, 0, nil, before)
-		if was = e.past(k.Org()); err != nil || was.adopting == before.adopting {
-			return rs, was, err
-		}
-	}
-}
-
-// recordedAfter is journal.KnownAfter, with what is to be adopted.
-func (e *Engine) recordedAfter(k keys.Key, after journal.Position, has map[journal.Position]bool, was past) ([]*journal.Record, journal.Position, error) {
-	if was.adopting {
-		return e.journal.AllAfter(k, after, has)
-	}
-	return e.journal.KnownAfter(k, after, has)
+	}), nil
 }
 
 // past is what does not count any more of what the journal has of an organisation.
@@ -112,29 +88,17 @@ type past struct {
 	ended      journal.Position // what stands before it
 	generation uint64           // what is of a lower one
 	ending     bool             // what the store has: an invalidation has not reached it
-	adopting   bool             // but for what the generation adopts: it was lost, and is there again
 }
 
 func (e *Engine) past(o keys.Org) (p past) {
 	p.ending = e.endings.Load() > 0 && e.isEnding(o)
 	p.ended = e.endedAt(o)
 	p.generation = e.known(o) // after ending: it is learned before that ends
-	p.adopting = e.cfg.Journaling.Adopting(o, p.generation)
 	return p
 }
 
 func (p past) has(r *journal.Record) bool {
-	if r.Position < p.ended || r.Kind == journal.Applied && p.ending {
-		return true
-	}
-	at := r.Time
-	if r.Kind == journal.Pending {
-		if at = r.AssignedAt; at.IsZero() || !p.adopting {
-			return false
-		}
-	}
-	return r.Op.Generation < p.generation &&
-		!(p.adopting && store.Raised{Generation: p.generation}.Adopts(r.Op.Generation, at))
+	return r.Position < p.ended || r.Kind == journal.Applied && (p.ending || r.Op.Generation < p.generation)
 }
 
 // recall completes what a read of the store gave by what this instance has
@@ -163,7 +127,7 @@ func (e *Engine) recall(k keys.Key, begun outset, r seenValue, err error) (seenV
 	switch {
 	case best == nil:
 		return r, err
-	case r.Found && !exceeds(*best, r.Value):
+	case err == nil && r.Found && !exceeds(*best, r.Value):
 		return r, nil
 	}
 	source := FromStale

@@ -27,7 +27,6 @@ type faulty struct {
 	unbounded      bool         // its bounds cannot be read
 	answered       func()       // called once after a read
 	bounding       func()       // called once before bounds are read
-	adopts         map[keys.Org]adopts
 	reads          atomic.Int32 // of conversations, and of their bounds
 	missed         atomic.Int32 // how often it was told that something is missed
 }
@@ -84,13 +83,6 @@ func (f *faulty) Bounds(ctx context.Context, k keys.Key) (clock.Version, record.
 	return f.Memory.Bounds(ctx, k)
 }
 
-// adopts is a generation that was restored, and adopts what was written before that.
-type adopts struct {
-	generation uint64
-	known      bool
-	err        error // why not yet
-}
-
 func (f *faulty) interrupt() {
 	if g := f.answered; g != nil {
 		f.answered = nil
@@ -130,11 +122,7 @@ func journaled(t testing.TB) (*fixture, *faulty) {
 	s := &faulty{Memory: storetest.NewMemory(nil)}
 	e, err := New(Config{
 		Store: s, Clock: clk, Timeout: 10 * time.Second, LoadTimeout: 10 * time.Second, LocalBytes: 1 << 20, Logger: slog.New(slog.DiscardHandler),
-		Journaling: &Journaling{
-			Journal: j, Shared: s, Budget: 20 * time.Second, Patience: 10 * time.Second, Kick: func() {},
-			Look:     func(_ context.Context, o keys.Org) error { return s.adopts[o].err },
-			Adopting: func(o keys.Org, g uint64) bool { return s.adopts[o].generation == g && s.adopts[o].known },
-		},
+		Journaling: &Journaling{Journal: j, Shared: s, Budget: 20 * time.Second, Patience: 10 * time.Second, Kick: func() {}},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -334,9 +334,7 @@ func (e *Engine) asked(ctx context.Context, k keys.Key, lives bool) (r seenValue
 		r, err = e.recall(k, begun, r, err)
 		again := answered && e.overtaken(k.Org(), begun)
 		if answered && err == nil && !again {
-			if again, err = e.adopted(ctx, k, begun); err != nil {
-				r, err = e.whileAdopted(k, begun, r, err)
-			}
+			again, err = e.adopted(ctx, k, begun)
 		}
 		if !again {
 			return r, err
@@ -392,9 +390,7 @@ func (e *Engine) seenMany(ctx context.Context, ks []keys.Key, lives bool) (all [
 			all[i], missing = e.recall(k, begun[i], r, failed)
 			again = again || failed == nil && e.overtaken(k.Org(), begun[i])
 			if failed == nil && missing == nil && !again {
-				if again, missing = e.adopted(ctx, k, begun[i]); missing != nil {
-					all[i], missing = e.whileAdopted(k, begun[i], all[i], missing)
-				}
+				again, missing = e.adopted(ctx, k, begun[i])
 			}
 			if missing != nil {
 				if errs == nil {

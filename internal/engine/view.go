@@ -81,7 +81,7 @@ func (e *Engine) complete(v *view, k keys.Key, was past) (done bool, err error) 
 	if was != v.past {
 		v.content = content{past: was, byID: make(map[string]known)}
 	}
-	rs, upTo, err := e.recordedAfter(k, v.upTo, v.early, was)
+	rs, upTo, err := e.journal.KnownAfter(k, v.upTo, v.early)
 	if err != nil || e.past(k.Org()) != was {
 		return false, err
 	}

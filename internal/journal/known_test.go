@@ -259,39 +259,3 @@ func TestStorm(t *testing.T) {
 	checkState(t, j)
 	closeTest(t, j)
 }
-
-// TestAllAfter: what is of a lower generation is known, too, and makes nothing else
-// needless.
-func TestAllAfter(t *testing.T) {
-	j, err := Open(testOptions(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer j.Close(context.Background())
-	lead, talk := testKey(t, "leads", "org", "1"), testKey(t, keys.Conversations, "org", "2")
-	floor, last := appendRecord(Applied, talk, 9), appendRecord(Applied, talk, 12)
-	floor.Op.Action, last.Op.Generation = store.Replace, 2
-	tried, higher, waits := setRecord(Pending, lead, 5), appendRecord(Pending, talk, 20), setRecord(Pending, lead, 4)
-	higher.Op.Action = store.Replace
-	appendTest(t, j, setRecord(Applied, lead, 6), tried, higher)
-	appendTest(t, j, &Record{Kind: Assigned, Org: lead.Org(), Generation: 1, UpTo: higher.Position}, waits)
-	appendTest(t, j, floor, appendRecord(Applied, talk, 10), last)
-	for _, c := range []struct {
-		key  keys.Key
-		rest []int64
-		all  []int64
-	}{{lead, []int64{4}, []int64{4, 5, 6}}, {talk, []int64{12}, []int64{9, 10, 12, 20}}} {
-		if got := numbers(known(t, j, c.key)); !slices.Equal(got, c.rest) {
-			t.Errorf("%s: %v are known, want %v", c.key, got, c.rest)
-		}
-		rs, upTo, err := j.AllAfter(c.key, 0, nil)
-		if err != nil || upTo != rs[len(rs)-1].Position {
-			t.Errorf("%s: up to %d, %v", c.key, upTo, err)
-		}
-		got := numbers(rs)
-		slices.Sort(got)
-		if !slices.Equal(got, c.all) {
-			t.Errorf("%s: all are %v, want %v", c.key, got, c.all)
-		}
-	}
-}

@@ -3,7 +3,6 @@ package journal
 import (
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/jackcache/jackcache/internal/keys"
@@ -197,33 +196,21 @@ func (j *Journal) Known(k keys.Key) ([]*Record, error) {
 // out. It costs what it gives, however much stands before. UpTo is the position of
 // the last one that stands there, left out or not.
 func (j *Journal) KnownAfter(k keys.Key, after Position, has map[Position]bool) (rs []*Record, upTo Position, err error) {
-	return j.knownFrom(math.MaxUint64, k, after, has)
-}
-
-// AllAfter is KnownAfter with what is of a lower generation than the organisation's.
-// None of that makes anything else needless.
-func (j *Journal) AllAfter(k keys.Key, after Position, has map[Position]bool) (rs []*Record, upTo Position, err error) {
-	return j.knownFrom(0, k, after, has)
-}
-
-// knownFrom is KnownAfter, with what is of a lower generation than the organisation's, and
-// not of a lower one than least.
-func (j *Journal) knownFrom(least uint64, k keys.Key, after Position, has map[Position]bool) (rs []*Record, upTo Position, err error) {
 	for range 3 {
 		var again bool
-		if rs, upTo, again, err = j.known(least, k, after, has); !again {
+		if rs, upTo, again, err = j.known(k, after, has); !again {
 			break
 		}
 	}
 	return rs, upTo, err
 }
 
-// known is knownFrom. It asks to be called again when what it was about to read was
+// known is Known. It asks to be called again when what it was about to read was
 // moved or dropped meanwhile.
-func (j *Journal) known(least uint64, k keys.Key, after Position, has map[Position]bool) (out []*Record, upTo Position, again bool, err error) {
+func (j *Journal) known(k keys.Key, after Position, has map[Position]bool) (out []*Record, upTo Position, again bool, err error) {
 	h := j.hash.text(k.String())
 	j.state.mu.RLock()
-	places := j.state.knownLocked(h, k.Org(), least, after)
+	places := j.state.knownLocked(h, k.Org(), after)
 	j.state.mu.RUnlock()
 	for _, p := range places {
 		upTo = max(upTo, p.pos)
@@ -244,7 +231,7 @@ func (j *Journal) known(least uint64, k keys.Key, after Position, has map[Positi
 	return out, upTo, again, err
 }
 
-func (s *state) knownLocked(h keyHash, o keys.Org, least uint64, after Position) []place {
+func (s *state) knownLocked(h keyHash, o keys.Org, after Position) []place {
 	k, ok := s.keys[h]
 	if !ok {
 		return nil
@@ -254,14 +241,10 @@ func (s *state) knownLocked(h keyHash, o keys.Org, least uint64, after Position)
 	top := int32(none)
 	for i := s.afterLocked(k, after); i != none; i = s.recs.at(i).next {
 		r := s.recs.at(i)
-		g, fixed := s.belongsLocked(r)
-		if fixed && g < min(least, generation) {
+		if g, fixed := s.belongsLocked(r); fixed && g < generation {
 			continue
 		}
 		visible = append(visible, i)
-		if fixed && g < generation {
-			continue
-		}
 		if r.action != store.Append && (top == none || s.exceedsLocked(i, top, generation)) {
 			top = i
 		}
@@ -269,7 +252,7 @@ func (s *state) knownLocked(h keyHash, o keys.Org, least uint64, after Position)
 	var places []place
 	for _, i := range visible {
 		r := s.recs.at(i)
-		if r.kind == Applied && r.generation >= generation && i != top && top != none && (r.action != store.Append || r.version.Compare(s.recs.at(top).version) < 0) {
+		if r.kind == Applied && i != top && top != none && (r.action != store.Append || r.version.Compare(s.recs.at(top).version) < 0) {
 			continue
 		}
 		p := s.placeLocked(i)

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackcache/jackcache/internal/journal"
@@ -62,9 +61,7 @@ type adoption struct {
 
 	mu     sync.Mutex
 	raised map[keys.Org]*raised // guarded by mu: the highest of each organisation
-	open   map[keys.Org]*raised // guarded by mu: those of them that are due
 	number uint64               // guarded by mu: the last that was given
-	dues   atomic.Int64         // how many are due
 }
 
 // raised is a generation that was restored.
@@ -85,7 +82,7 @@ type look struct {
 }
 
 func newAdoption() adoption {
-	return adoption{asked: make(chan look), raised: make(map[keys.Org]*raised), open: make(map[keys.Org]*raised)}
+	return adoption{asked: make(chan look), raised: make(map[keys.Org]*raised)}
 }
 
 // Look adopts what there is to adopt of an organisation whose generation was learned
@@ -202,21 +199,10 @@ func (a *adoption) note(all []store.Raised, now time.Time) {
 	for _, g := range all {
 		a.last = max(a.last, g.Note)
 		if old := a.raised[g.Org]; old == nil || old.Generation < g.Generation || old.Generation == g.Generation && old.Note != g.Note {
-			a.setLocked(&raised{Raised: g, until: now.Add(adoptWithin)})
+			a.raised[g.Org] = &raised{Raised: g, until: now.Add(adoptWithin)}
 			a.dueLocked(g.Org)
 		}
 	}
-}
-
-// setLocked puts a generation in the place of a former one of its organisation.
-func (a *adoption) setLocked(g *raised) {
-	a.raised[g.Org] = g
-	a.closeLocked(g.Org)
-}
-
-func (a *adoption) closeLocked(o keys.Org) {
-	delete(a.open, o)
-	a.dues.Store(int64(len(a.open)))
 }
 
 // dueLocked notes that something of an organisation is to be adopted, if its generation
@@ -226,8 +212,6 @@ func (a *adoption) dueLocked(o keys.Org) bool {
 	if told {
 		a.number++
 		a.raised[o].due = a.number
-		a.open[o] = a.raised[o]
-		a.dues.Store(int64(len(a.open)))
 	}
 	return told
 }
@@ -236,8 +220,9 @@ func (a *adoption) dueLocked(o keys.Org) bool {
 func (a *adoption) due(now time.Time, failed map[keys.Org]error) (due []raised) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for o, g := range a.open {
+	for o, g := range a.raised {
 		switch {
+		case g.due == 0:
 		case now.Before(g.retry):
 			failed[o] = errResting
 		default:
@@ -260,22 +245,20 @@ func (a *adoption) done(due []raised, failed map[keys.Org]error) {
 			now.retry = time.Now().Add(now.backoff)
 		case now.due == g.due:
 			now.due, now.backoff = 0, 0
-			a.closeLocked(g.Org)
 		}
 	}
 }
 
-// Adopting reports whether a generation of an organisation is known to have been lost and
-// restored, and what was written in between is not all recorded under it yet.
-func (r *Replayer) Adopting(o keys.Org, g uint64) bool {
-	a := &r.adoption
-	if a.dues.Load() == 0 {
-		return false
-	}
+// busy reports whether something is due.
+func (a *adoption) busy() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	now := a.open[o]
-	return now != nil && now.Generation == g
+	for _, g := range a.raised {
+		if g.due != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // again has it looked again what of an organisation is to be adopted, if its generation
@@ -294,7 +277,7 @@ func (a *adoption) lost(o keys.Org, g uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if old := a.raised[o]; old == nil || old.Generation < g {
-		a.setLocked(&raised{Raised: store.Raised{Org: o, Generation: g}, until: time.Now().Add(adoptWithin)})
+		a.raised[o] = &raised{Raised: store.Raised{Org: o, Generation: g}, until: time.Now().Add(adoptWithin)}
 	}
 	if a.raised[o].Generation == g {
 		a.dueLocked(o)
@@ -375,7 +358,7 @@ func (r *Replayer) adoptAll(all []raised, failed map[keys.Org]error) (took time.
 			return nil
 		}
 		g, ok := byOrg[rec.Op.Key.Org()]
-		if !ok || !g.Adopts(rec.Op.Generation, rec.Time) || r.j.Holds(rec, g.Generation) {
+		if !ok || !after(rec, g.Raised) || r.j.Holds(rec, g.Generation) {
 			return nil
 		}
 		rec.Op.Generation = g.Generation
@@ -393,6 +376,13 @@ func (r *Replayer) adoptAll(all []raised, failed map[keys.Org]error) (took time.
 		r.opts.Logger.Info("what was written while an invalidation was lost counts after it", "organisations", len(all), "operations", adopted)
 	}
 	return time.Since(begun) - applying
+}
+
+// after reports whether a record was written after the invalidation that led to a
+// generation, under a lower one.
+func after(rec *journal.Record, g store.Raised) bool {
+	at, told := g.At()
+	return told && rec.Op.Generation < g.Generation && rec.Time.After(at)
 }
 
 // adoptPage applies records under the generation that they have now, and records that.

@@ -503,42 +503,6 @@ func TestAdopted(t *testing.T) {
 	}
 }
 
-// It is told that something is adopted from when that is known until it is recorded.
-func TestAdopting(t *testing.T) {
-	inBubble(t, func(t *testing.T, x *instance) {
-		g := at(time.Now())
-		elapse(time.Millisecond)
-		x.write(x.set(value(org(1), 1), "after"))
-		x.brought(org(2), 7) // which tells no time
-		x.brought(org(1), g)
-		x.s.is(func(c call) fault {
-			if c.what == "apply" {
-				return fault{err: errAway}
-			}
-			return fault{}
-		})
-		if x.r.Adopting(org(1), g) {
-			t.Error("before it is known")
-		}
-		if err := x.r.Look(t.Context(), org(1)); err == nil {
-			t.Error("it is adopted")
-		}
-		if !x.r.Adopting(org(1), g) {
-			t.Error("nothing is adopted, and was to be")
-		}
-		for _, c := range []store.Raised{{Org: org(1), Generation: g + 1}, {Org: org(2), Generation: 7}, {Org: org(3)}} {
-			if x.r.Adopting(c.Org, c.Generation) {
-				t.Errorf("generation %d of %s adopts something", c.Generation, c.Org)
-			}
-		}
-		x.s.well()
-		x.within(time.Minute, "it is adopted", func() bool { return !x.r.Adopting(org(1), g) })
-		if got := x.reads(value(org(1), 1)); got != `"after"` {
-			t.Errorf("%q when nothing is adopted any more", got)
-		}
-	})
-}
-
 // Who looks is answered when what there is to adopt is adopted, or cannot be.
 func TestLook(t *testing.T) {
 	inBubble(t, func(t *testing.T, x *instance) {

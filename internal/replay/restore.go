@@ -270,7 +270,7 @@ func (w *restoration) wanted(rec *journal.Record) bool {
 func (w *restoration) ends(rec *journal.Record) bool {
 	o := rec.Op.Key.Org()
 	g := w.opts.Known(o)
-	if w.s.Confirmed && (store.Raised{Generation: g}).Adopts(rec.Op.Generation, rec.Time) {
+	if w.s.Confirmed && after(rec, store.Raised{Org: o, Generation: g}) {
 		w.adoption.lost(o, g)
 		w.opts.Adopts(o)
 	}

@@ -73,7 +73,7 @@ func (r *Replayer) Stats() Stats {
 	}
 	r.mu.Lock()
 	s.Restoring = r.restores
-	if r.adoption.dues.Load() > 0 {
+	if r.adoption.busy() {
 		s.Restoring = max(s.Restoring, 1)
 	}
 	r.mu.Unlock()

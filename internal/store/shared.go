@@ -103,13 +103,6 @@ type Raised struct {
 	Note uint64
 }
 
-// Adopts reports whether what was acknowledged under a generation at a time was so after
-// the invalidation and when the store had lost it.
-func (r Raised) Adopts(generation uint64, acknowledged time.Time) bool {
-	at, told := r.At()
-	return told && generation < r.Generation && acknowledged.After(at)
-}
-
 // earliest is the lowest generation that is a time: counting does not reach it.
 const earliest = 100_000_000_000_000 // in 1973
 
