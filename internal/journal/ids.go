@@ -12,8 +12,8 @@ import (
 // index has, whatever they count for: those, too, which Known leaves out now and gives
 // when what makes them needless is resolved. UpTo is the position of the last record
 // that stands there, zero for none. It costs what it gives; where nothing is new, it
-// looks at the index alone. After an error, which says that one of them cannot be read,
-// f may have been called with some.
+// looks at the index alone. Damaged records are passed over, as by Known. After an
+// error f may have been called with some.
 func (j *Journal) EachID(k keys.Key, after Position, has []Position, f func(id string)) (upTo Position, err error) {
 	for range 3 {
 		var again bool
@@ -31,8 +31,11 @@ func (j *Journal) eachID(k keys.Key, after Position, has []Position, f func(id s
 	j.state.mu.RUnlock()
 	for _, p := range places {
 		r, err := j.read(p)
+		if err != nil && j.lost(p, err) {
+			continue
+		}
 		if err != nil {
-			return upTo, !j.lost(p, err), fmt.Errorf("read journal: %w", err)
+			return upTo, true, fmt.Errorf("read journal: %w", err)
 		}
 		if r.Op.Key != k {
 			continue

@@ -1,6 +1,7 @@
 package redistest
 
 import (
+	"errors"
 	"slices"
 	"strconv"
 	"time"
@@ -21,6 +22,7 @@ func (c *Cluster) repair() error {
 	if err != nil {
 		return err
 	}
+	var failed []error
 	for slot := range Slots {
 		id, same := owner(views, slot)
 		if same || id == "" {
@@ -31,11 +33,11 @@ func (c *Cluster) repair() error {
 				continue
 			}
 			if _, err := s.Do("CLUSTER", "SETSLOT", strconv.Itoa(slot), "NODE", id); err != nil {
-				return err
+				failed = append(failed, err) // it still has keys of it
 			}
 		}
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
 // owner returns the id of the node that has a slot by the newest of the views in which

@@ -12,7 +12,8 @@ import (
 
 const (
 	// slowest is the rate below which a replay is not slowed down, in operations a
-	// second, where it is not bounded to less: it has to come to an end.
+	// second, where it is not bounded to less: it has to come to an end. What is under
+	// way bounds it, too, where the store takes long to answer.
 	slowest = 2_500
 	// underWay is how many operations the store has before it at a time: those who
 	// wait for an answer of it wait behind them.
@@ -90,7 +91,11 @@ func (p *pace) operations(ctx context.Context, n int, f func() error) error {
 	if hung.Stop() {
 		free()
 	}
-	p.note(&p.store, n, time.Since(start))
+	done := n
+	if err != nil {
+		done = 0 // what is refused at once does not say that more can be taken
+	}
+	p.note(&p.store, done, time.Since(start))
 	return err
 }
 

@@ -3,6 +3,7 @@ package replay
 import (
 	"context"
 	"errors"
+	"io"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -128,6 +129,22 @@ func TestPaceJournal(t *testing.T) {
 		between(t, "a slow journal", drive(t, p, 8, 14*time.Second, always(time.Millisecond)), slowest*0.95, slowest*1.05)
 		cancel()
 		journal.Wait()
+	})
+}
+
+// What is refused at once says nothing about how much can be taken: who is back is not
+// met with all at once.
+func TestPaceRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPace(10_000)
+		for end := time.Now().Add(5 * time.Second); time.Now().Before(end); {
+			if err := p.operations(t.Context(), 1, func() error { return io.ErrUnexpectedEOF }); err == nil {
+				t.Fatal("no error")
+			}
+		}
+		if got := p.adapted.Limit(); got > slowest {
+			t.Errorf("after refusals alone: %.0f operations/s", got)
+		}
 	})
 }
 

@@ -77,9 +77,7 @@ func (q *queues) add(news []journal.Outstanding) {
 func (q *queues) next(n, most int, now time.Time) (*line, []journal.Position) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for range len(q.turn) {
-		l := q.turn[0]
-		q.turn = append(q.turn[1:], l)
+	for i, l := range q.turn {
 		if l.busy {
 			continue
 		}
@@ -91,6 +89,7 @@ func (q *queues) next(n, most int, now time.Time) (*line, []journal.Position) {
 		if len(l.ready) == 0 || len(l.ready) > most || l.waits {
 			continue
 		}
+		q.turn = append(slices.Delete(q.turn, i, i+1), l)
 		taken := l.ready[:min(n, len(l.ready))]
 		l.ready = l.ready[len(taken):]
 		l.busy = true

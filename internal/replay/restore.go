@@ -178,11 +178,11 @@ func (w *restoration) applyLate() error {
 func (w *restoration) applyOver() error {
 	all := slices.Collect(maps.Keys(w.over))
 	return w.insist(len(all), func(i int) error {
-		ctx, cancel := context.WithTimeout(w.ctx, callTime)
-		defer cancel()
 		if err := w.pace.question(w.ctx); err != nil {
 			return err
 		}
+		ctx, cancel := context.WithTimeout(w.ctx, callTime)
+		defer cancel()
 		_, _, exists, err := w.store.Bounds(ctx, all[i])
 		if err != nil || !exists {
 			return err

@@ -92,7 +92,7 @@ local function place(letter, order) placed[#placed + 1] = letter .. order end
 -- goes on: none of the steps up to 6 changes anything but its end.
 local plain = not replace and count > 0 and generation == stored and not pristine and expiresAt > now
   and (expires == 0 or expires > now) and ms(version) - ARGV[13] <= now and version >= floor
-local latest, ids = highest, {} -- what was trimmed is lower
+local latest, ids = highest > trimmedTo and highest or trimmedTo, {}
 for i = 0, count - 1 do
   local order, id = at(i), ARGV[FIRST + i * STRIDE + 1]
   if order <= latest or order < floor or state[HEADERS + 1 + i] or ids[id] then plain = false end
