@@ -12,15 +12,12 @@ import (
 
 const (
 	// slowest is the rate below which a replay is not slowed down, in operations a
-	// second, where it is not bounded to less: it has to come to an end. What is under
-	// way bounds it, too, where the store takes long to answer.
+	// second, where it is not bounded to less: it has to come to an end.
 	slowest = 2_500
 	// underWay is how many operations the store has before it at a time: those who
-	// wait for an answer of it wait behind them.
+	// wait for an answer of it wait behind them. Each counts no longer than it takes to
+	// do it at the slowest rate: what is not answered keeps nobody waiting.
 	underWay = 64
-	// hangs is how long an operation counts as under way. What the store does not
-	// answer for longer keeps others waiting only if they are of the same server.
-	hangs = 100 * time.Millisecond
 
 	// period is how often the rate is changed: it grows by faster, in operations a
 	// second, as long as it is used up, and shrinks to the share of slower where one
@@ -40,6 +37,7 @@ type pace struct {
 	adapted *rate.Limiter // of operations
 	room    *semaphore.Weighted
 	least   rate.Limit
+	counts  time.Duration // how long an operation that is not done counts as under way
 	// bulk is held by who reads many records: one at a time leaves the other
 	// processors to those who are served.
 	bulk sync.Mutex
@@ -69,6 +67,7 @@ func newPace(most int) *pace {
 	return &pace{
 		bound: rate.NewLimiter(rate.Limit(most), underWay), adapted: rate.NewLimiter(least, underWay),
 		room: semaphore.NewWeighted(underWay), least: least,
+		counts: underWay * time.Second / time.Duration(least),
 	}
 }
 
@@ -86,7 +85,7 @@ func (p *pace) operations(ctx context.Context, n int, f func() error) error {
 		}
 	}
 	start := time.Now()
-	hung := time.AfterFunc(hangs, free)
+	hung := time.AfterFunc(p.counts, free)
 	err := f()
 	if hung.Stop() {
 		free()

@@ -163,7 +163,7 @@ func TestPaceUnderWay(t *testing.T) {
 								break
 							}
 						}
-						time.Sleep(hangs - time.Millisecond)
+						time.Sleep(p.counts - time.Millisecond)
 						now.Add(-1)
 						return nil
 					})
@@ -192,8 +192,8 @@ func TestPaceHangs(t *testing.T) {
 		if err := p.operations(t.Context(), 1, func() error { return nil }); err != nil {
 			t.Fatal(err)
 		}
-		if took := time.Since(start); took < hangs || took > 2*hangs {
-			t.Errorf("another one waited %s, want %s", took, hangs)
+		if took := time.Since(start); took < p.counts || took > 2*p.counts {
+			t.Errorf("another one waited %s, want %s", took, p.counts)
 		}
 		all.Wait()
 		if !p.room.TryAcquire(underWay) || p.room.TryAcquire(1) {
