@@ -69,6 +69,7 @@ func TestPace(t *testing.T) {
 		"quick, low bound":        {most: 100, n: 1, takes: time.Millisecond, low: 90, high: 105},
 		"quick, hardly bounded":   {most: 1_000_000, n: runMessages, takes: time.Millisecond, low: 45_000, high: 64_100},
 		"slow":                    {most: 1_000_000, n: 4, takes: late + time.Millisecond, low: slowest * 0.95, high: slowest * 1.05},
+		"very slow":               {most: 1_000_000, n: 4, takes: 50 * time.Millisecond, low: slowest * 0.95, high: slowest * 1.05},
 		"slow, low bound":         {most: 100, n: 1, takes: late + time.Millisecond, low: 90, high: 105},
 	} {
 		t.Run(name, func(t *testing.T) {
