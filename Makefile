@@ -8,9 +8,9 @@ CHAOSTIME ?= 5m
 CHAOSRATE ?= 1150
 CHAOSTABLE ?= /dev/null
 
-.PHONY: test tests lint lint-bench check race deploy chaos chaos-short fuzz bench tools
+.PHONY: test tests outer others lint lint-bench check race deploy chaos chaos-short fuzz bench tools
 
-test: tools lint tests deploy chaos-short
+test: tools lint tests others chaos-short
 
 # A tool that is missing is installed where that is possible, and named where
 # it is not.
@@ -49,7 +49,13 @@ LONGEST = ./internal/redisstore .
 tests:
 	CGO_ENABLED=0 $(GO) build ./...
 	$(GO) test -race -p 4 -timeout 12m $(LONGEST) $$($(GO) list ./... | grep -v -E '/(httpapi|internal/check|internal/cli)$$')
+
+outer:
 	$(GO) test -timeout 12m $(OUTER)
+
+# Both mostly wait.
+others:
+	$(MAKE) -j2 outer deploy
 
 race:
 	$(GO) test -race -p 4 -timeout 30m ./...
