@@ -276,3 +276,13 @@ func (x *instance) ids(k keys.Key) []string {
 	}
 	return ids
 }
+
+// at is a generation that an invalidation at that time leads to.
+func at(t time.Time) uint64 { return uint64(t.UnixMicro()) }
+
+// brought has somebody else restore a generation that the store had lost.
+func (x *instance) brought(o keys.Org, g uint64) {
+	x.t.Helper()
+	_, err := x.s.RaiseGeneration(context.Background(), o, g)
+	x.must(err)
+}
